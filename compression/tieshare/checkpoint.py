@@ -1,0 +1,58 @@
+"""What a job has done so far, in a folder of its own: written whole or not at all."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from tieshare.graph.tensors import Array
+
+
+class Checkpoints:
+    """States of training by name, and arrays that don't change once they are there."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Replace the state of this name."""
+        self._write(f"{name}.pt", lambda file: torch.save(state, file))
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """The last state that was written whole; None where there is none."""
+        path = self.folder / f"{name}.pt"
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        return state
+
+    def drop(self, name: str) -> None:
+        """Forget a state."""
+        (self.folder / f"{name}.pt").unlink(missing_ok=True)
+
+    def save_arrays(self, name: str, arrays: dict[str, Array]) -> None:
+        """Arrays under names of any characters."""
+        order = sorted(arrays)
+        values = {f"array_{index}": arrays[key] for index, key in enumerate(order)}
+        self._write(f"{name}.npz", lambda file: np.savez(file, names=np.array(order), **values))
+
+    def load_arrays(self, name: str) -> dict[str, Array] | None:
+        """The arrays of this name; None where there are none."""
+        path = self.folder / f"{name}.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as stored:
+            names = [str(key) for key in stored["names"]]
+            return {key: stored[f"array_{index}"] for index, key in enumerate(names)}
+
+    def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        partial = self.folder / f"{name}.part"
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.folder / name)

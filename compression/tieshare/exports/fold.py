@@ -1,0 +1,71 @@
+"""Batch normalisation right behind a layer becomes part of the layer."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper
+
+from tieshare.exports.draft import Draft
+from tieshare.graph.shapes import Shape, shapes_of
+from tieshare.graph.structure import Layer, structure_of
+
+
+def fold_batch_norms(model: ModelProto) -> ModelProto:
+    """The same function without the BatchNormalization nodes that directly follow a layer.
+
+    With s = gamma / sqrt(variance + epsilon), per unit: W' = W s and b' = (b - mean) s + beta.
+    A whole column is scaled by one number, so rows that are bitwise equal stay so. Every tensor
+    is read by one node input, weights of layers apart.
+    """
+    draft = Draft(model)
+    shapes = shapes_of(model)
+    readers = draft.readers()
+    followers = {node.input[0]: i for i, node in enumerate(draft.nodes) if node.input}
+    folded: set[int] = set()
+    for layer in structure_of(model).layers:
+        index = followers.get(layer.output)
+        if index is None or readers[layer.output] != 1 or layer.uses != 1:
+            continue
+        if not _foldable(draft, layer, draft.nodes[index], shapes):
+            continue
+        _fold(draft, layer, index)
+        if draft.nodes[index].op_type == "BatchNormalization":
+            folded.add(index)
+    draft.nodes = [node for i, node in enumerate(draft.nodes) if i not in folded]
+    return draft.model()
+
+
+def _foldable(draft: Draft, layer: Layer, norm: NodeProto, shapes: Mapping[str, Shape]) -> bool:
+    if norm.op_type != "BatchNormalization" or not all(map(draft.stored, norm.input[1:5])):
+        return False
+    # Axis 1, which is normalised, holds the units of a product only where it has two axes.
+    return layer.operator == "Conv" or len(shapes.get(layer.output, ())) == 2
+
+
+def _fold(draft: Draft, layer: Layer, index: int) -> None:
+    """Into weight and bias; the norm becomes the Add of a bias where a MatMul had none."""
+    norm, node = draft.nodes[index], draft.nodes[layer.node]
+    gamma, beta, mean, variance = (draft.array(name).astype(float) for name in norm.input[1:5])
+    s = gamma / np.sqrt(variance + _epsilon(norm))  # (units,)
+    weight = draft.array(layer.weight)
+    dtype = weight.dtype
+    along_units = [1] * weight.ndim
+    along_units[layer.unit_axis] = -1
+    draft.put(layer.weight, (weight.astype(float) * s.reshape(along_units)).astype(dtype))
+    bias = np.zeros(1) if layer.bias is None else draft.array(layer.bias).astype(float)
+    shifted = ((bias - mean) * s + beta).astype(dtype)
+    if layer.bias is not None:
+        draft.put(layer.bias, shifted)
+    else:
+        added = draft.add(f"{layer.weight}.bias", shifted)
+        if layer.operator == "MatMul":
+            inputs = [layer.output, added]
+            draft.nodes[index] = helper.make_node("Add", inputs, norm.output, name=norm.name)
+            return
+        node.input.append(added)
+    last = node if layer.bias_node is None else draft.nodes[layer.bias_node]
+    last.output[0] = norm.output[0]
+
+
+def _epsilon(norm: NodeProto) -> float:
+    return next((item.f for item in norm.attribute if item.name == "epsilon"), 1e-5)

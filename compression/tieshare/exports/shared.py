@@ -1,0 +1,126 @@
+"""The shared export: what is dead is gone, what is tied is stored once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from onnx import ModelProto, NodeProto, ValueInfoProto
+
+from tieshare.exports.choose import NOISE, FormChoice, Shape, candidates, choose
+from tieshare.exports.draft import Draft
+from tieshare.exports.fold import fold_batch_norms
+from tieshare.exports.prune import remove_dead_units
+from tieshare.exports.verify import ExportMismatch, check_equal
+from tieshare.graph.structure import structure_of
+from tieshare.graph.tensors import Array
+from tieshare.measure import batches_of, feed, latencies, session
+
+BATCHES = (1, 32)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The model, and the form of each layer in graph order."""
+
+    model: ModelProto
+    choices: tuple[FormChoice, ...]
+
+
+def shared(model: ModelProto, samples: Sequence[Array] | None = None) -> Shared:
+    """Smaller and not slower than the tied ``model``, and equal to it.
+
+    Dead rows (all zero) and tied rows (bitwise equal) are read off the model itself. ``samples``,
+    one array an input, are what it is measured and checked on; random inputs without them.
+
+    1. Units that nobody reads are removed.
+    2. Batch normalisation behind a layer is folded into it.
+    3. Each layer gets the form that was measured to be best; where the whole file is slower with
+       these than with forms that become the plain weight at load, the latter are taken.
+    4. What does not compute what ``model`` computes is not handed out: a simpler file takes its
+       place, the reasons say so, and ExportMismatch is raised where that is no better.
+    """
+    names = [layer.name for layer in structure_of(model).layers]
+    whole = _own_tensors(model)
+    slim = fold_batch_norms(remove_dead_units(whole))
+    wrong = _mismatch(model, slim, samples)
+    source = whole if wrong else slim
+    made = _best(source, samples)
+    mismatch = _mismatch(model, made.model, samples)
+    if mismatch:
+        made = _formed(source)
+        check_equal(model, made.model, samples)
+    note = "".join(f"; refused a smaller or faster file: {why}" for why in (wrong, mismatch) if why)
+    choices = [
+        replace(choice, layer=name, reason=choice.reason + note)
+        for name, choice in zip(names, made.choices, strict=True)
+    ]
+    return Shared(made.model, tuple(choices))
+
+
+def _mismatch(model: ModelProto, other: ModelProto, samples: Sequence[Array] | None) -> str | None:
+    try:
+        check_equal(model, other, samples)
+    except ExportMismatch as error:
+        return error.message
+    return None
+
+
+def _best(model: ModelProto, samples: Sequence[Array] | None) -> Shared:
+    """With the forms that were measured to be best, if the whole file is not slower with them."""
+    best, simple = _formed(model, _input_shapes(model, samples)), _formed(model)
+    forms = [[choice.form for choice in made.choices] for made in (best, simple)]
+    same = forms[0] == forms[1]
+    return best if same or _as_fast(best.model, simple.model, samples) else simple
+
+
+def _own_tensors(model: ModelProto) -> ModelProto:
+    """Every node input with a tensor of its own, weights of layers apart: each can be cut alone."""
+    draft = Draft(model)
+    draft.unshare({layer.weight for layer in structure_of(model).layers})
+    return draft.model()
+
+
+def _formed(model: ModelProto, shapes: Sequence[Mapping[int, Shape]] | None = None) -> Shared:
+    """Each layer in its best form for inputs of ``shapes``; without these, in place."""
+    draft = Draft(model)
+    choices: list[FormChoice] = []
+    ahead: list[NodeProto] = []  # they need stored tensors alone, so they may come first
+    instead: dict[int, tuple[NodeProto, ...]] = {}
+    for index, layer in enumerate(structure_of(model).layers):
+        forms = candidates(draft, layer, in_place=shapes is None)
+        choice = choose(draft, layer, forms, {} if shapes is None else shapes[index])
+        formed = forms[choice.form]
+        draft.drop(layer.weight)
+        for name, array in formed.tensors.items():
+            draft.put(name, array)
+        choices.append(choice)
+        ahead += formed.before
+        instead[layer.node] = formed.nodes
+    for index, node in enumerate(draft.nodes):
+        ahead += instead.get(index, (node,))
+    draft.nodes = ahead
+    draft.merge()
+    return Shared(draft.model(), tuple(choices))
+
+
+def _input_shapes(model: ModelProto, samples: Sequence[Array] | None) -> list[dict[int, Shape]]:
+    """For each layer the shape of its input, by batch size, as ONNX Runtime finds it."""
+    batch, *_ = batches = batches_of(model, BATCHES)
+    inputs = [layer.input for layer in structure_of(model).layers]
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    fed = feed(model, batch, samples)
+    wanted = list(dict.fromkeys(name for name in inputs if name not in fed))
+    probe.graph.output.extend(ValueInfoProto(name=name) for name in wanted)
+    arrays = dict(fed)
+    if wanted:
+        arrays |= dict(zip(wanted, session(probe).run(wanted, fed), strict=True))
+    shapes = [arrays[name].shape for name in inputs]
+    return [{size: (size * first // batch, *rest) for size in batches} for first, *rest in shapes]
+
+
+def _as_fast(model: ModelProto, other: ModelProto, samples: Sequence[Array] | None) -> bool:
+    """Whether ``model`` is nowhere slower than ``other``, beyond noise."""
+    measured = latencies({"model": model, "other": other}, samples, BATCHES)
+    limits = measured["other"]
+    return all(us <= limits[batch] * (1 + NOISE) for batch, us in measured["model"].items())

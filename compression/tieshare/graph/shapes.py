@@ -1,0 +1,88 @@
+"""Shapes of the values of a graph."""
+
+import math
+from collections.abc import Mapping
+
+from onnx import ModelProto, NodeProto, TensorProto, TypeProto, checker, helper, shape_inference
+
+from tieshare.graph.constants import LONGEST
+
+# Stand in for free axes; a number that no layer is likely to have keeps broadcasts apart.
+FREE_BATCH = 61
+FREE_AXIS = 64
+
+Shape = tuple[int, ...]
+
+
+def shapes_of(model: ModelProto) -> Mapping[str, Shape]:
+    """Value name -> full shape, batch first; values whose shape can't be known are left out.
+
+    A free first axis of an input counts as FREE_BATCH, any other free axis as FREE_AXIS.
+    """
+    still = _outline(model)
+    for item in still.graph.input:
+        for axis, dim in enumerate(item.type.tensor_type.shape.dim):
+            if dim.dim_value <= 0:
+                dim.dim_value = FREE_AXIS if axis else FREE_BATCH
+    try:
+        graph = shape_inference.infer_shapes(still, data_prop=True).graph
+    except (shape_inference.InferenceError, checker.ValidationError):
+        return {}
+    found = {item.name: tuple(item.dims) for item in graph.initializer}
+    for item in (*graph.input, *graph.value_info, *graph.output):
+        shape = _axes(item.type)
+        if shape is not None and all(shape):
+            found[item.name] = tuple(axis or 0 for axis in shape)
+    return found
+
+
+def sample_shape(model: ModelProto, output: str) -> tuple[int | None, ...] | None:
+    """The shape of one sample of a graph output, None for free axes; None if it is not known.
+
+    What follows from the nodes counts before what the file declares: converters get it wrong.
+    """
+    for source in (shape_inference.infer_shapes(_outline(model), data_prop=True), model):
+        for item in source.graph.output:
+            shape = _axes(item.type)
+            if item.name == output and shape is not None:
+                return shape[1:]
+    return None
+
+
+def check_shapes(model: ModelProto) -> None:
+    """InferenceError where nodes contradict each other; shapes declared in the file don't count."""
+    shape_inference.infer_shapes(_outline(model), strict_mode=True, data_prop=True)
+
+
+def _outline(model: ModelProto) -> ModelProto:
+    """A copy without the values of weights, and without declared shapes, inputs' apart."""
+    outline = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    stored = {item.name for item in model.graph.initializer}
+    outline.graph.name = model.graph.name
+    outline.graph.node.extend(_inferable(node) for node in model.graph.node)
+    outline.graph.input.extend(item for item in model.graph.input if item.name not in stored)
+    outline.graph.output.extend(model.graph.output)
+    for item in outline.graph.output:
+        item.type.tensor_type.ClearField("shape")
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= LONGEST:
+            outline.graph.initializer.append(tensor)
+        else:
+            outline.graph.initializer.add(
+                name=tensor.name, data_type=tensor.data_type, dims=tensor.dims
+            )
+    return outline
+
+
+def _inferable(node: NodeProto) -> NodeProto:
+    """onnx infers nothing behind a Scaler; its output has the shape of its input."""
+    if node.op_type != "Scaler" or node.domain != "ai.onnx.ml":
+        return node
+    return helper.make_node("Cast", node.input, node.output, to=TensorProto.FLOAT)
+
+
+def _axes(kind: TypeProto) -> tuple[int | None, ...] | None:
+    if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+        return None
+    dims = kind.tensor_type.shape.dim
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in dims)

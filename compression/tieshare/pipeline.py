@@ -1,0 +1,102 @@
+"""The whole job: train along a path, tie, retrain, choose, export, measure."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from tieshare.checkpoint import Checkpoints
+from tieshare.data import Dataset, fit, read_npz
+from tieshare.exports.shared import shared
+from tieshare.graph import describe, find_head, read_model
+from tieshare.job import Job, check_twin
+from tieshare.plan import plan
+from tieshare.points import Points
+from tieshare.progress import Listener, Narrator, silent
+from tieshare.recipe import Recipe
+from tieshare.report import Report
+from tieshare.search import Search
+from tieshare.summary import summarise
+from tieshare.walk import walk
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The two files, and what was measured on them."""
+
+    tied: ModelProto
+    shared: ModelProto
+    report: Report
+
+    def save(self, folder: Path) -> None:
+        """Write tied.onnx, shared.onnx and report.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tied.onnx").write_bytes(self.tied.SerializeToString())
+        (folder / "shared.onnx").write_bytes(self.shared.SerializeToString())
+        (folder / "report.json").write_text(self.report.to_json())
+
+
+def compress(
+    model: ModelProto | bytes | Path,
+    data: Dataset | Path,
+    recipe: Recipe | None = None,
+    listener: Listener = silent,
+    checkpoint_dir: Path | None = None,
+) -> Result:
+    """Make ``model`` smaller and faster on ``data``.
+
+    With ``checkpoint_dir`` a call that was cut off goes on from there when it is made again with
+    the same arguments. Raises a TieshareError that names what is wrong with what was given.
+    """
+    recipe = recipe or Recipe()
+    raw = _bytes_of(model)
+    read = read_model(raw)
+    dataset = data if isinstance(data, Dataset) else read_npz(data)
+    splits = fit(dataset, describe(read).inputs, find_head(read).shape, recipe)
+    planned = plan(recipe, len(splits.train.target))
+    narrator = Narrator(listener, planned.path_epochs, planned.retrain_epochs)
+    key = hashlib.sha256(raw + json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
+    with _workspace(checkpoint_dir) as folder:
+        return _run(Job(read, splits, recipe, Checkpoints(folder / key[:16]), narrator), len(raw))
+
+
+def _run(job: Job, dense_bytes: int) -> Result:
+    job.narrator.step("check")
+    check_twin(job)
+    walked = walk(job)
+    points = Points(job, walked.layers)
+    search = Search(
+        epochs=[snapshot.epoch for snapshot in walked.snapshots],
+        retrain=points.retrain,
+        ratio=points.ratio,
+        dense=job.dense,
+        relative=job.relative,
+        preference=job.recipe.preference,
+        tie=job.recipe.tie,
+    )
+    choice = search.run(job.recipe.target)
+    job.narrator.step("export")
+    small = shared(choice.chosen.tied, job.samples)
+    job.narrator.step("measure")
+    report = summarise(job, walked.layers, choice, small, dense_bytes)
+    return Result(choice.chosen.tied, small.model, report)
+
+
+def _bytes_of(model: ModelProto | bytes | Path) -> bytes:
+    if isinstance(model, Path):
+        return model.read_bytes()
+    return model if isinstance(model, bytes) else model.SerializeToString()
+
+
+@contextmanager
+def _workspace(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="tieshare-") as temporary:
+        yield Path(temporary)

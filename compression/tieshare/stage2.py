@@ -1,0 +1,121 @@
+"""Stage 2: retrain under the structure that was found.
+
+Dead rows stay dead and each cluster is one row, so that its gradient is the sum over its members
+(Zhang et al., ICLR 2018, section 3.4).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from tieshare.exports.prune import remove_dead_units
+from tieshare.exports.rows import read_rows
+from tieshare.graph.structure import Layer, structure_of, to_rows
+from tieshare.graph.tensors import Array
+from tieshare.recipe import Recipe
+from tieshare.trainer import Trainer, descend
+from tieshare.twin import Twin, from_onnx
+
+RATES = (2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5)
+
+
+class TiedTwin(nn.Module):
+    """A twin in which the weight of some layers is made of a table of its unique rows.
+
+    Row i of the weight is row ``places[i]`` of the table (clusters, columns), and the zero row
+    behind it where row i is dead.
+    """
+
+    def __init__(self, twin: Twin, layers: Mapping[str, tuple[Layer, Array]]) -> None:
+        super().__init__()
+        self.twin = twin
+        self.layers = {weight: layer for weight, (layer, _) in layers.items()}
+        self.tables = nn.ParameterList()
+        for position, (weight, (layer, W)) in enumerate(layers.items()):
+            twin.parameter(weight).requires_grad_(requires_grad=False)
+            rows = read_rows(W)
+            self.tables.append(nn.Parameter(torch.from_numpy(W[rows.first])))
+            places = np.where(rows.numbers < 0, rows.clusters, rows.numbers)
+            self.register_buffer(f"places_{position}", torch.from_numpy(places))
+            self.register_buffer(f"zero_{position}", torch.zeros(1, layer.columns))
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """As the twin's."""
+        answer: Tensor | tuple[Tensor, ...] = self.twin(*inputs, weights=self.weights())
+        return answer
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tied weights in their own shapes, by value name."""
+        made = {}
+        for position, (weight, layer) in enumerate(self.layers.items()):
+            zero, places = self.get_buffer(f"zero_{position}"), self.get_buffer(f"places_{position}")
+            table = torch.cat([self.tables[position], zero])
+            W = table.index_select(0, places)  # (rows, columns)
+            shaped = W.reshape(layer.rows, layer.units, *layer.kernel)
+            made[weight] = shaped.movedim((0, 1), (layer.row_axis, layer.unit_axis))
+        return made
+
+    def tensors(self) -> dict[str, Array]:
+        """As the twin's."""
+        tied = {name: weight.detach().numpy().copy() for name, weight in self.weights().items()}
+        return self.twin.tensors() | tied
+
+
+class Retraining:
+    """Call ``epoch`` as often as it was said; ``state`` and ``restore`` survive a crash."""
+
+    def __init__(
+        self, tied: ModelProto, value: str, trainer: Trainer, recipe: Recipe, epochs: int
+    ) -> None:
+        self.trainer, self.seed, self.epochs = trainer, recipe.seed, epochs
+        narrow = remove_dead_units(tied)
+        twin = from_onnx(narrow, [value])
+        layers = {}
+        for layer in structure_of(narrow).layers:
+            if layer.weight in twin.names:
+                W = to_rows(layer, twin.parameter(layer.weight).detach().numpy())
+                if not read_rows(W).distinct:
+                    layers[layer.weight] = (layer, W)
+        self.network = TiedTwin(twin, layers)
+        found = [read_rows(W) for _, W in layers.values()]
+        self.alive_rows = float(sum(len(rows.alive) for rows in found))
+        self.clusters = float(sum(rows.clusters for rows in found))
+        rate = trainer.largest_stable_rate(self.network, RATES, self._optimizer)
+        self.optimizer = self._optimizer(rate)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, epochs * trainer.steps
+        )
+        self.done = 0
+
+    def epoch(self) -> float:
+        """Train one epoch; the mean score on held-out samples after it."""
+        self.network.train()
+        for index in self.trainer.batches(self.seed, self.done):
+            descend(self.optimizer, self.trainer.loss(self.network, index))
+            self.schedule.step()
+        self.done += 1
+        return float(self.trainer.right(self.network).mean())
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "done": self.done,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.done = state["done"]
+
+    def _optimizer(self, rate: float) -> torch.optim.Optimizer:
+        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        return torch.optim.Adam(trained, lr=rate)

@@ -1,0 +1,127 @@
+"""From the files of a job to its report: each is scored on the test split and timed."""
+
+import platform
+from collections.abc import Collection
+from importlib.metadata import version
+
+from onnx import ModelProto
+
+from tieshare.exports.count import count_dense, count_shared, count_tied, paper_ratio
+from tieshare.exports.rows import read_rows
+from tieshare.exports.shared import Shared
+from tieshare.graph import find_head, tensors, to_rows
+from tieshare.job import Job
+from tieshare.measure import Score, latencies, predict, score
+from tieshare.report import FileReport, FrontPoint, HeldOut, LayerReport, Report
+from tieshare.search import Candidate, Choice, loss_of_score
+
+_VERSIONS = ("tieshare", "torch", "onnx", "onnxruntime", "numpy")
+
+
+def summarise(
+    job: Job, regularised: Collection[str], choice: Choice, shared: Shared, dense_bytes: int
+) -> Report:
+    """Score and time the dense, the tied and the shared file."""
+    chosen = choice.chosen
+    dense = count_dense(job.model)
+    models = {"baseline": job.model, "tied": chosen.tied, "shared": shared.model}
+    counts = {
+        "baseline": dense,
+        "tied": count_tied(chosen.tied, job.structure),
+        "shared": count_shared(shared.model, dense.parameters),
+    }
+    timed = latencies(models, job.samples)
+    files = {
+        name: FileReport.of(
+            dense_bytes if name == "baseline" else model.ByteSize(),
+            counts[name],
+            _test_score(job, model),
+            timed[name],
+        )
+        for name, model in models.items()
+    }
+    return Report(
+        **files,
+        paper_ratio=paper_ratio(chosen.tied, job.structure, regularised),
+        layers=_layers(job, chosen.tied, shared),
+        front=tuple(_front_point(job, item, chosen=item is chosen) for item in choice.tried),
+        held_out=_held_out(job, chosen),
+        recipe=job.recipe.to_dict() | _filled_in(job),
+        seeds={"recipe": job.recipe.seed},
+        versions={name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
+        notes=_notes(job, choice, files["baseline"]),
+    )
+
+
+def _test_score(job: Job, model: ModelProto) -> Score:
+    head, test = find_head(model), job.splits.test
+    output = predict(model, head.output, test.inputs)
+    return score(job.splits.task, output, test.target, probabilities=head.activation is not None)
+
+
+def _layers(job: Job, tied: ModelProto, shared: Shared) -> tuple[LayerReport, ...]:
+    values = tensors(tied)
+    choices = {choice.layer: choice for choice in shared.choices}
+    reports = []
+    for layer in job.structure.layers:
+        rows = read_rows(to_rows(layer, values[layer.weight]))
+        choice = choices[layer.name]
+        reports.append(
+            LayerReport(
+                name=layer.name,
+                operator=layer.operator,
+                rows=layer.rows,
+                columns=layer.columns,
+                alive=len(rows.alive),
+                clusters=rows.clusters,
+                form=choice.form,
+                reason=choice.reason,
+            )
+        )
+    return tuple(reports)
+
+
+def _front_point(job: Job, candidate: Candidate, *, chosen: bool) -> FrontPoint:
+    return FrontPoint(
+        unique_parameters=candidate.unique,
+        compression_ratio=candidate.ratio,
+        **job.trainer.named(candidate.score),
+        chosen=chosen,
+    )
+
+
+def _held_out(job: Job, chosen: Candidate) -> HeldOut:
+    lost, error = loss_of_score(job.dense, chosen.right, relative=job.relative)
+    named = job.trainer.named(chosen.score)
+    return HeldOut(samples=len(chosen.right), drop=lost, standard_error=error, **named)
+
+
+def _filled_in(job: Job) -> dict[str, object]:
+    return {
+        "path_epochs": job.plan.path_epochs,
+        "retrain_epochs": job.plan.retrain_epochs,
+        "batch_size": job.plan.batch,
+        "task": job.splits.task,
+    }
+
+
+def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
+    notes = []
+    if not choice.reached:
+        notes.append(
+            "no point of the path meets the target: this is the most accurate that was tried"
+            if job.recipe.target.max_drop is not None
+            else "the path ended before it reached the ratio: this is its smallest point"
+        )
+    if baseline.accuracy is not None:
+        ahead = float(job.dense.mean()) - baseline.accuracy
+        noise = float(job.dense.std()) / len(job.dense) ** 0.5
+        noise += (baseline.accuracy * (1 - baseline.accuracy) / len(job.splits.test)) ** 0.5
+        if ahead > 2 * noise:
+            notes.append(
+                f"the uploaded model is {100 * ahead:.1f} points better on the held-out samples "
+                "than on the test split: it was probably trained on them, and the loss of "
+                "accuracy is overstated. Add x_val and y_val that it has not seen: the result "
+                "can then be smaller"
+            )
+    return tuple(notes)

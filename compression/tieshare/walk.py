@@ -1,0 +1,58 @@
+"""Stage 1 from its first epoch, or from where it was cut off, to its end."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from tieshare.job import Job
+from tieshare.stage1 import RisingPath, Snapshot
+
+_SMALLER = 1.12  # a snapshot is kept where the network is so much smaller than at the last
+_PARTS = 15  # and after this part of the path in any case
+_LOST_IN_ANY_CASE = 0.06  # the path ends where it lost more than this before retraining
+_LOST_PER_DROP = 4.0  # and this multiple of what the result may lose
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The snapshots that were kept, the largest network first, and the regularised layers."""
+
+    snapshots: Sequence[Snapshot]
+    layers: Collection[str]
+
+
+def walk(job: Job) -> Walked:
+    """Train along the path; arrays of a kept epoch E are stored as checkpoint ``epoch-E``."""
+    saved = job.checkpoints.load("path")
+    recipe = job.recipe if saved is None else replace(job.recipe, learning_rate=saved["rate"])
+    twin = job.twin(job.model)
+    path = RisingPath(twin, job.structure, job.trainer, recipe, job.plan.path_epochs)
+    kept: list[Snapshot] = []
+    finished = False
+    if saved is not None:
+        path.restore(saved["path"])
+        kept, finished = [Snapshot(**item) for item in saved["kept"]], saved["finished"]
+    while not finished:
+        snapshot = path.epoch()
+        finished = path.done >= job.plan.path_epochs or _far_enough(job, snapshot)
+        if finished or not kept or _worth_keeping(job, snapshot, kept[-1]):
+            job.checkpoints.save_arrays(f"epoch-{snapshot.epoch}", twin.tensors())
+            kept.append(snapshot)
+        state = {"path": path.state(), "rate": path.rate, "finished": finished}
+        job.checkpoints.save("path", state | {"kept": [asdict(item) for item in kept]})
+        metrics = {"compression_ratio": snapshot.ratio, "alive_rows": float(snapshot.alive_rows)}
+        job.narrator.path(path.done, metrics | job.trainer.named(snapshot.score))
+    return Walked(kept, [item.layer.name for item in path.regularised])
+
+
+def _worth_keeping(job: Job, snapshot: Snapshot, last: Snapshot) -> bool:
+    waited = (snapshot.epoch - last.epoch) * _PARTS >= job.plan.path_epochs
+    return waited or snapshot.ratio >= _SMALLER * last.ratio
+
+
+def _far_enough(job: Job, snapshot: Snapshot) -> bool:
+    """Whether the target lies behind: retraining brings back a few points, but not more."""
+    target, before = job.recipe.target, float(job.dense.mean())
+    if target.max_drop is None:
+        return snapshot.ratio >= (target.min_ratio or 1.0)
+    scale = abs(before) if job.relative else 1.0
+    return before - snapshot.score > scale * (_LOST_IN_ANY_CASE + _LOST_PER_DROP * target.max_drop)

@@ -1,0 +1,1 @@
+"""Whole uses of tieshare, to be run and read."""

@@ -1,0 +1,1 @@
+"""The service around the library: control API, queue, worker, inference, client and CLI."""

@@ -1,0 +1,152 @@
+"""Uploaded models and data sets: received, read by the gate, kept, listed, deleted."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from anyio.to_thread import run_sync
+from sqlalchemy import Column, Engine, Table, delete, insert, select
+
+from tieshare_service import records
+from tieshare_service.blobs import Blobs, DigestMismatch, Kind, Received
+from tieshare_service.errors import NoSuchDataset, NoSuchModel, NotFound, ServiceError
+from tieshare_service.gate import Card, Gate
+from tieshare_service.ids import Kind as Prefix
+from tieshare_service.ids import new_id
+from tieshare_service.pages import page
+from tieshare_service.records import ENDED, DatasetRecord, ModelRecord, from_row, reading
+
+Record = TypeVar("Record", bound=ModelRecord | DatasetRecord)
+
+
+class InUse(ServiceError):
+    """A job that has not ended needs it."""
+
+    type = "in-use"
+
+    def __init__(self, upload_id: str, job_id: str) -> None:
+        super().__init__(f"job {job_id} needs it and has not ended", where=upload_id)
+        self.job_id = job_id
+
+
+@dataclass(frozen=True)
+class Sort(Generic[Record]):
+    """What differs between models and data sets. ``used`` is the column of jobs that names one."""
+
+    kind: Kind
+    prefix: Prefix
+    table: Table
+    record: type[Record]
+    used: Column[str]
+    missing: Callable[[str], NotFound]
+
+
+MODELS = Sort("models", "mdl", records.models, ModelRecord, records.jobs.c.model_id, NoSuchModel)
+DATASETS = Sort(
+    "datasets", "dat", records.datasets, DatasetRecord, records.jobs.c.dataset_id, NoSuchDataset
+)
+
+
+@dataclass(frozen=True)
+class NewUpload:
+    """A body on its way in. With no name it is called by its id.
+
+    ``limit`` in bytes; ``sha256``, in hexadecimal, is what the sender says it will be.
+    """
+
+    chunks: AsyncIterator[bytes]
+    limit: int
+    name: str | None = None
+    sha256: str | None = None
+
+
+class Catalog(Generic[Record]):
+    """All models, or all data sets: a row and a file each."""
+
+    def __init__(
+        self,
+        sort: Sort[Record],
+        engine: Engine,
+        blobs: Blobs,
+        gate: Gate,
+        now: Callable[[], float],
+    ) -> None:
+        self._sort = sort
+        self._engine = engine
+        self._blobs = blobs
+        self._gate = gate
+        self._now = now
+
+    async def add(self, new: NewUpload) -> Record:
+        """Receive, check and keep an upload; once it returns, nothing of it can be lost.
+
+        Raises TooLarge, Empty, DigestMismatch, whatever the gate raises.
+        """
+        async with self._blobs.receive(new.chunks, new.limit) as upload:
+            if new.sha256 not in (None, upload.sha256):
+                raise DigestMismatch(f"the body has SHA-256 {upload.sha256}", where="body")
+            card = await self._gate.read(self._sort.kind, upload.path)
+            return await run_sync(self._keep, upload, new.name, card)
+
+    def get(self, upload_id: str) -> Record:
+        """One by its id. Raises NoSuchModel, NoSuchDataset."""
+        table = self._sort.table
+        with reading(self._engine) as connection:
+            query = select(table).where(table.c.id == upload_id)
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise self._sort.missing(upload_id)
+        return from_row(self._sort.record, row)
+
+    def list(self, page_size: int, page_token: str | None) -> tuple[list[Record], str | None]:
+        """One page, newest first, and the token of the next. Raises BadPageToken."""
+        table = self._sort.table
+        query = select(*(table.c[item.name] for item in fields(self._sort.record)))
+        with reading(self._engine) as connection:
+            rows, token = page(connection, query, table.c.number, page_size, page_token)
+        return [from_row(self._sort.record, row) for row in rows], token
+
+    def file(self, upload_id: str) -> tuple[Record, Path]:
+        """One by its id, and its file. Raises NoSuchModel, NoSuchDataset."""
+        return self.get(upload_id), self._blobs.path(self._sort.kind, upload_id)
+
+    def delete(self, upload_id: str) -> None:
+        """Forget it. Raises InUse, NoSuchModel, NoSuchDataset."""
+        table, jobs = self._sort.table, records.jobs
+        user = select(jobs.c.id).where(self._sort.used == upload_id, jobs.c.status.not_in(ENDED))
+        with self._engine.begin() as connection:
+            # Locked before the jobs are looked at: a submission holds the same row.
+            row = select(table.c.id).where(table.c.id == upload_id).with_for_update()
+            if connection.scalars(row).one_or_none() is None:
+                raise self._sort.missing(upload_id)
+            job_id = connection.scalars(user.limit(1)).one_or_none()
+            if job_id is not None:
+                raise InUse(upload_id, job_id)
+            connection.execute(delete(table).where(table.c.id == upload_id))
+        self._blobs.delete(self._sort.kind, upload_id)
+
+    def sweep(self) -> None:
+        """Remove files without a row, which a stopped process left. Not beside another API."""
+        table = self._sort.table
+        with reading(self._engine) as connection:
+            known = set(connection.scalars(select(table.c.id)))
+        for upload_id in self._blobs.ids(self._sort.kind):
+            if upload_id not in known:
+                self._blobs.delete(self._sort.kind, upload_id)
+
+    def _keep(self, upload: Received, name: str | None, card: Card) -> Record:
+        upload_id = new_id(self._sort.prefix)
+        record = self._sort.record(
+            id=upload_id,
+            name=name or upload_id,
+            sha256=upload.sha256,
+            bytes=upload.bytes,
+            card=card,
+            created_at=self._now(),
+        )
+        # The file first: a row is never without one.
+        self._blobs.keep(upload, self._sort.kind, upload_id)
+        with self._engine.begin() as connection:
+            connection.execute(insert(self._sort.table).values(asdict(record)))
+        return record

@@ -1,0 +1,35 @@
+"""The ``tieshare`` command. One file a group of commands; each is imported when it is called."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import click
+
+from tieshare_service.cli.lazy import Entry, LazyGroup
+
+
+class Tieshare(LazyGroup):
+    """All commands."""
+
+    entries: ClassVar[Mapping[str, Entry]] = {
+        "compress": Entry(
+            "tieshare_service.cli.compress:compress", "Compress a model here, with no server."
+        ),
+        "serve": Entry(
+            "tieshare_service.cli.serve:serve", "Start the whole service on this machine."
+        ),
+        "api": Entry("tieshare_service.cli.roles:api", "Start the control API alone."),
+        "worker": Entry("tieshare_service.cli.roles:worker", "Start a worker alone."),
+        "inference": Entry(
+            "tieshare_service.cli.roles:inference", "Start the inference endpoint alone."
+        ),
+        "models": Entry("tieshare_service.cli.models:models", "Models of a service."),
+        "datasets": Entry("tieshare_service.cli.datasets:datasets", "Data sets of a service."),
+        "jobs": Entry("tieshare_service.cli.jobs:jobs", "Jobs of a service."),
+    }
+
+
+@click.group(cls=Tieshare, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tieshare", prog_name="tieshare")
+def main() -> None:
+    """Make trained ONNX networks smaller and faster, and serve them."""

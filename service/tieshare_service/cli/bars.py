@@ -1,0 +1,107 @@
+"""Progress of long work: bytes of a transfer, stages of a job."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
+
+# How each figure of a running job is shown, in this order.
+METRICS: Mapping[str, Callable[[float], str]] = {
+    "accuracy": lambda value: f"accuracy {100 * value:.2f} %",
+    "loss": lambda value: f"loss {value:.4g}",
+    "alive_rows": lambda value: f"{value:.0f} rows alive",
+    "clusters": lambda value: f"{value:.0f} clusters",
+    "compression_ratio": lambda value: f"{value:.1f}x",
+}
+
+
+def stderr_console() -> Console:
+    """Bars go to stderr, so that stdout holds results alone."""
+    return Console(file=sys.stderr)
+
+
+@contextmanager
+def transfer(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Draw one upload or download; yields the callback (bytes done, bytes in all)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=stderr_console()) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class StageBars:
+    """One line a stage of a job, in the order in which they begin."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console or stderr_console(),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        unit: str,
+        eta_s: float | None,
+        metrics: Mapping[str, float],
+    ) -> None:
+        """Move the line of ``stage``; the lines before it are done."""
+        if stage not in self._tasks:
+            self._finish()
+            self._tasks[stage] = self._progress.add_task(stage, total=total, unit=unit, note="")
+        self._progress.update(
+            self._tasks[stage],
+            completed=done,
+            total=total,
+            unit=unit,
+            note=_note(eta_s, metrics),
+        )
+
+    def __enter__(self) -> "StageBars":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._finish()
+        self._progress.stop()
+
+    def _finish(self) -> None:
+        for task in self._progress.tasks:
+            self._progress.update(task.id, completed=task.total)
+
+
+def _note(eta_s: float | None, metrics: Mapping[str, float]) -> str:
+    parts = [show(metrics[name]) for name, show in METRICS.items() if name in metrics]
+    if eta_s is not None:
+        minutes, seconds = divmod(round(eta_s), 60)
+        parts.append(f"{minutes}:{seconds:02} left")
+    return " · ".join(parts)

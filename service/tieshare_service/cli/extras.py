@@ -1,0 +1,26 @@
+"""What is missing where only the base package is installed."""
+
+from importlib.util import find_spec
+
+from tieshare_service.cli.failures import BadInput
+
+NEEDED = ("torch", "scipy", "sklearn")
+
+
+def missing() -> list[str]:
+    """The packages that compression needs and that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]
+
+
+def hint() -> str:
+    """One line on what is missing and how to get it."""
+    return (
+        f"compression needs {', '.join(missing())}: "
+        "install them with  pip install 'tieshare[compress]'"
+    )
+
+
+def require_compress() -> None:
+    """Raise BadInput with what to install where compression can't run."""
+    if missing():
+        raise BadInput(hint())

@@ -1,0 +1,68 @@
+"""One role of the service in this process."""
+
+import logging
+
+import click
+
+from tieshare_service.cli.extras import require_compress
+from tieshare_service.cli.lazy import load
+from tieshare_service.cli.settings import settings_options
+from tieshare_service.lifeline import end_with_stdin
+from tieshare_service.settings import Settings
+
+STREAMS_END_S = 3
+
+end_with_stdin_option = click.option(
+    "--end-with-stdin",
+    "tied_to_stdin",
+    is_flag=True,
+    help="End when standard input does, so that this process can't outlive its parent.",
+)
+
+
+@click.command()
+@settings_options(
+    "data_dir", "host", "port", "max_upload_bytes", "gate_seconds", "gate_memory_bytes"
+)
+@end_with_stdin_option
+def api(settings: Settings, tied_to_stdin: bool) -> None:
+    """Start the control API alone."""
+    _prepare(settings, tied_to_stdin)
+    load("uvicorn:run")(
+        load("tieshare_service.control.app:create_app")(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        # Streams of events have no end of their own.
+        timeout_graceful_shutdown=STREAMS_END_S,
+    )
+
+
+@click.command()
+@settings_options(
+    "data_dir", "lease_s", "heartbeat_s", "poll_s", "max_attempts", "stop_s", "threads"
+)
+@end_with_stdin_option
+def worker(settings: Settings, tied_to_stdin: bool) -> None:
+    """Start a worker alone; several may share one data folder."""
+    require_compress()
+    _prepare(settings, tied_to_stdin)
+    load("tieshare_service.worker:run")(settings)
+
+
+@click.command()
+@settings_options("data_dir", "inference_host", "inference_port", "poll_s", "threads")
+@end_with_stdin_option
+def inference(settings: Settings, tied_to_stdin: bool) -> None:
+    """Start the inference endpoint alone."""
+    _prepare(settings, tied_to_stdin)
+    load("tieshare_service.inference.server:run")(settings)
+
+
+def _prepare(settings: Settings, tied_to_stdin: bool) -> None:
+    if tied_to_stdin:
+        end_with_stdin()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,36 @@
+"""``tieshare serve``."""
+
+import click
+
+from tieshare_service.cli.extras import hint, missing
+from tieshare_service.cli.settings import settings_options
+from tieshare_service.serve import serve as run_all
+from tieshare_service.settings import Settings
+
+
+@click.command()
+@settings_options(
+    "data_dir",
+    "host",
+    "port",
+    "inference_host",
+    "inference_port",
+    "max_upload_bytes",
+    "gate_seconds",
+    "gate_memory_bytes",
+    "lease_s",
+    "heartbeat_s",
+    "poll_s",
+    "max_attempts",
+    "stop_s",
+    "threads",
+)
+def serve(settings: Settings) -> None:
+    """Start control API, inference endpoint and one worker on this machine.
+
+    Ctrl-C or SIGTERM ends all of it within ten seconds.
+    """
+    with_worker = not missing()
+    if not with_worker:
+        click.echo(f"no worker, jobs will wait in line: {hint()}", err=True)
+    run_all(settings, with_worker=with_worker, say=click.echo)

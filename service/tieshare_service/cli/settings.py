@@ -1,0 +1,51 @@
+"""The flags of the roles: one for each setting that the role reads, named like it."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tieshare_service.settings import PREFIX, Settings
+
+HELP: Mapping[str, str] = {
+    "data_dir": "Folder that holds all state.",
+    "host": "Address of the control API.",
+    "port": "Port of the control API; 0 takes any free one.",
+    "inference_host": "Address of the inference endpoint.",
+    "inference_port": "Port of the inference endpoint; 0 takes any free one.",
+    "max_upload_bytes": "Largest body of one upload.",
+    "gate_seconds": "Time that parsing one upload may take.",
+    "gate_memory_bytes": "Memory that parsing one upload may take.",
+    "lease_s": "Seconds of silence after which a worker has lost its job.",
+    "heartbeat_s": "Seconds between two signs of life of a worker.",
+    "poll_s": "Seconds between two looks for new work or new models.",
+    "max_attempts": "A job whose worker died so often is failed.",
+    "stop_s": "Seconds from asking a training process to end to killing it.",
+    "threads": "Threads of one training process and of one inference; the machine's cores.",
+}
+
+
+def settings_options(
+    *names: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the parameter ``settings``, from flags, then environment, then defaults."""
+    kinds: Mapping[str, Any] = {item.name: item.type for item in fields(Settings)}
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_settings(**given: Any) -> Any:
+            flags = {name: given.pop(name) for name in names}
+            return command(settings=Settings.from_env(flags), **given)
+
+        for name in reversed(names):
+            with_settings = click.option(
+                f"--{name.replace('_', '-')}",
+                type=click.Path(path_type=Path) if kinds[name] is Path else kinds[name],
+                help=f"{HELP[name]}  [env: {PREFIX}{name.upper()}]",
+            )(with_settings)
+        return with_settings
+
+    return decorate

@@ -1,0 +1,68 @@
+"""Results for people, as tables."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+T = TypeVar("T")
+
+FILES = {"baseline": "dense", "tied": "tied", "shared": "shared"}
+
+
+def rows(columns: Mapping[str, Callable[[T], object]], items: Iterable[T]) -> Table:
+    """One row an item; a column is a heading and what it shows of an item."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
+    for item in items:
+        table.add_row(*(cell(show(item)) for show in columns.values()))
+    return table
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> Table:
+    """One item: its fields below each other."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, cell(value))
+    return table
+
+
+def report(plain: Mapping[str, Any]) -> Table:
+    """The files of a report.json side by side."""
+    table = Table(header_style="bold")
+    scored = "accuracy" if "accuracy" in plain["baseline"] else "loss"
+    batches = list(plain["baseline"]["latency_us"])
+    headings = [scored, "bytes", "parameters", "unique", "ratio"]
+    table.add_column("")
+    for heading in headings + [f"batch {batch}" for batch in batches]:
+        table.add_column(heading, justify="right")
+    for key, name in FILES.items():
+        file = plain[key]
+        score = f"{100 * file[scored]:.2f} %" if scored == "accuracy" else f"{file[scored]:.4g}"
+        counts = [f"{file[field]:,}" for field in ("bytes", "parameters", "unique_parameters")]
+        latency = [f"{file['latency_us'][batch]:,.1f} µs" for batch in batches]
+        table.add_row(name, score, *counts, f"{file['compression_ratio']:.1f}x", *latency)
+    return table
+
+
+def cell(value: object) -> str:
+    """A value as text; times to the second, in local time; nothing is read as markup."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def show(table: Table) -> None:
+    """Print it to stdout, at full width where stdout is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)
+    console.print(table)

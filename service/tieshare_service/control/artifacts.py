@@ -1,0 +1,48 @@
+"""The files that a finished job has made."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from tieshare_service.blobs import NoSuchBlob
+from tieshare_service.control import schemas
+from tieshare_service.control.answers import CONDITIONS, file, problems
+from tieshare_service.control.downloads import download
+from tieshare_service.control.requests import PathJob
+from tieshare_service.control.services import Parts
+
+router = APIRouter(prefix="/jobs", tags=["artifacts"])
+
+
+@router.get("/{id}/artifacts", responses=problems(404))
+def list_artifacts(job_id: PathJob, parts: Parts) -> schemas.ArtifactPage:
+    """List the files of a job; there are none before it has succeeded."""
+    artifacts = parts.queue.artifacts(job_id)
+    return schemas.ArtifactPage(
+        items=list(map(schemas.Artifact.of, artifacts)), next_page_token=None
+    )
+
+
+@router.head("/{id}/artifacts/{name}", include_in_schema=False)
+@router.get(
+    "/{id}/artifacts/{name}",
+    response_class=Response,
+    responses=file("application/octet-stream", "application/json"),
+    openapi_extra=CONDITIONS,
+)
+def get_artifact(
+    job_id: PathJob,
+    name: Annotated[str, Path(examples=["shared.onnx"])],
+    request: Request,
+    parts: Parts,
+) -> Response:
+    """Download one file of a job."""
+    for artifact in parts.queue.artifacts(job_id):
+        if artifact.name == name:
+            path = parts.blobs.artifact_path(artifact)
+            return download(request, path, artifact.sha256, _media_type(name))
+    raise NoSuchBlob(f"the job has no artifact {name!r}", where="name")
+
+
+def _media_type(name: str) -> str:
+    return "application/json" if name.endswith(".json") else "application/octet-stream"

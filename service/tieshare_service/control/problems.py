@@ -1,0 +1,113 @@
+"""Every refusal as RFC 9457 problem details. The one place that knows which status an error has."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tieshare.errors import TieshareError
+from tieshare_service import blobs, catalog, errors, gate
+from tieshare_service.control import errors as requests
+
+_log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TYPES = "https://tieshare.dev/problems/"
+
+# An error has the status of the nearest class above it that stands here.
+STATUSES: Mapping[type, int] = {
+    TieshareError: 422,
+    errors.ServiceError: 500,
+    errors.NotFound: 404,
+    errors.WrongState: 409,
+    errors.LeaseLost: 409,
+    errors.IdempotencyConflict: 409,
+    errors.BadPageToken: 422,
+    blobs.TooLarge: 413,
+    blobs.Empty: 422,
+    blobs.DigestMismatch: 422,
+    blobs.NoSuchBlob: 404,
+    gate.TooCostly: 422,
+    gate.Unreadable: 422,
+    gate.GateBroken: 503,
+    catalog.InUse: 409,
+    requests.RequestError: 400,
+    requests.UnknownParameter: 422,
+    requests.UnsupportedMediaType: 415,
+    requests.RangeNotSatisfiable: 416,
+    requests.NotReady: 503,
+}
+
+# What Starlette raises by itself: its status, our word for it.
+_STARLETTE_TYPES = {400: "request-malformed", 404: "path-not-found", 405: "method-not-allowed"}
+
+
+def status_of(kind: type) -> int:
+    """The HTTP status of an error of this class."""
+    return next(STATUSES[parent] for parent in kind.__mro__ if parent in STATUSES)
+
+
+def problem(
+    slug: str,
+    status: int,
+    detail: str,
+    where: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer that refuses; ``where`` is left out where nothing can be named."""
+    body: dict[str, Any] = {
+        "type": TYPES + slug,
+        "title": slug.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+    }
+    if where:
+        body["where"] = where
+    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer with problem details whatever is raised."""
+    app.add_exception_handler(TieshareError, _typed)
+    app.add_exception_handler(errors.ServiceError, _typed)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _starlette)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _typed(_: Request, error: Exception) -> Response:
+    status = status_of(type(error))
+    if status >= 500:
+        _log.error("refused with %d", status, exc_info=error)
+    return problem(
+        getattr(error, "type", ""),
+        status,
+        getattr(error, "message", ""),
+        getattr(error, "where", ""),
+        getattr(error, "headers", None),
+    )
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    place, *path = first.get("loc", ("body",))
+    if first.get("type") == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "")
+        return problem("json-invalid", 400, f"the body is not JSON: {reason}", f"byte {path[0]}")
+    where = ".".join(str(part) for part in path) or str(place)
+    return problem("request-invalid", 422, f"{where}: {first.get('msg', '')}", where)
+
+
+async def _starlette(_: Request, error: Exception) -> Response:
+    status, detail, headers = 500, "", None
+    if isinstance(error, HTTPException):
+        status, detail, headers = error.status_code, error.detail, error.headers
+    return problem(_STARLETTE_TYPES.get(status, "request-refused"), status, detail, "", headers)
+
+
+async def _unforeseen(_: Request, __: Exception) -> Response:
+    return problem("internal-error", 500, "the service failed; its log says why")

@@ -1,0 +1,63 @@
+"""What the handlers call: built once when the service starts, torn down when it stops."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from tieshare_service.blobs import Blobs
+from tieshare_service.catalog import DATASETS, MODELS, Catalog
+from tieshare_service.control.counters import Counters
+from tieshare_service.gate import Gate
+from tieshare_service.queue import Queue
+from tieshare_service.records import DatasetRecord, ModelRecord, open_database
+from tieshare_service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """The domain, and the settings that it was built from."""
+
+    settings: Settings
+    engine: Engine
+    blobs: Blobs
+    models: Catalog[ModelRecord]
+    datasets: Catalog[DatasetRecord]
+    queue: Queue
+    counters: Counters
+
+
+@contextmanager
+def started(settings: Settings, counters: Counters) -> Iterator[Services]:
+    """Open the data folder, and clear away what a stopped process left half done."""
+    engine = open_database(settings.database)
+    blobs = Blobs(settings.data_dir)
+    gate = Gate(settings.gate_memory_bytes, settings.gate_seconds)
+    services = Services(
+        settings=settings,
+        engine=engine,
+        blobs=blobs,
+        models=Catalog(MODELS, engine, blobs, gate, time.time),
+        datasets=Catalog(DATASETS, engine, blobs, gate, time.time),
+        queue=Queue(engine, time.time, max_attempts=settings.max_attempts),
+        counters=counters,
+    )
+    try:
+        blobs.clear_tmp()
+        services.models.sweep()
+        services.datasets.sweep()
+        yield services
+    finally:
+        engine.dispose()
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Parts = Annotated[Services, Depends(_services)]

@@ -1,0 +1,141 @@
+"""The ASGI application: no framework between the server and an endpoint."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tieshare_service.inference import errors
+from tieshare_service.inference.data_plane import DataPlane
+from tieshare_service.inference.endpoints import ENDPOINTS, Call, Reply, Server, resolve
+from tieshare_service.inference.metrics import Metrics
+from tieshare_service.inference.repository import Repository
+from tieshare_service.inference.watcher import Watcher
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MAX_BODY_BYTES = 64 << 20
+_MESSAGE_LENGTH = 1000
+
+STATUSES: Mapping[type[errors.InferenceError], int] = {
+    errors.BadBody: 400,
+    errors.BadTensor: 400,
+    errors.RunFailed: 400,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedEncoding: 415,
+    errors.ModelNotFound: 404,
+    errors.ModelNotReady: 503,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """Serves a repository while its lifespan runs."""
+
+    def __init__(self, server: Server, watcher: Watcher, max_body_bytes: int) -> None:
+        self._server = server
+        self._watcher = watcher
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """ASGI 3: ``lifespan`` and ``http``."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._watcher.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._watcher.stop()
+        self._server.plane.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        template, model, version = resolve(scope["path"])
+        methods = ENDPOINTS.get(template)
+        allow = b""
+        if methods is None:
+            reply = _error(404, f"no such path: {scope['path']}")
+        elif (endpoint := methods.get("GET" if method == "HEAD" else method)) is None:
+            allow = ", ".join(methods).encode()
+            reply = _error(405, f"{method} is not allowed here")
+        else:
+            headers = dict(scope["headers"])
+            try:
+                body = await self._body(headers, receive)
+                if body is None:
+                    return
+                reply = await endpoint(self._server, Call(model, version, headers, body))
+            except errors.InferenceError as error:
+                reply = _error(STATUSES[type(error)], error.message)
+            except Exception:
+                _log.exception("%s %s failed", method, scope["path"])
+                reply = _error(500, "internal error")
+        self._server.metrics.answered(reply.status)
+        await _send(send, reply, allow)
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
+        """The whole body, or None if the client went away. Raises before it holds too much."""
+        encoding = headers.get(b"content-encoding", b"identity")
+        if encoding != b"identity":
+            raise errors.UnsupportedEncoding(
+                f"Content-Encoding {encoding.decode('latin-1')!r} is not supported"
+            )
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > self._max_body_bytes:
+            raise errors.BodyTooLarge(self._max_body_bytes)
+        chunks, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._max_body_bytes:
+                raise errors.BodyTooLarge(self._max_body_bytes)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def create_app(
+    models_dir: Path,
+    threads: int = 1,
+    poll_s: float = 0.2,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> App:
+    """An application over ``models_dir``, looked at every ``poll_s`` seconds.
+
+    ``threads`` is what one run may use, and how many long runs may go on at a time.
+    """
+    repository = Repository(models_dir, threads)
+    server = Server(repository, DataPlane(threads), Metrics())
+    return App(server, Watcher(repository, poll_s), max_body_bytes)
+
+
+def _error(status: int, message: str) -> Reply:
+    return Reply(status, orjson.dumps({"error": message[:_MESSAGE_LENGTH]}))
+
+
+async def _send(send: Send, reply: Reply, allow: bytes) -> None:
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+    ]
+    if reply.json_length is not None:
+        headers.append((b"inference-header-content-length", b"%d" % reply.json_length))
+    if allow:
+        headers.append((b"allow", allow))
+    if reply.status == 503:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

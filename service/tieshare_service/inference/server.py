@@ -1,0 +1,33 @@
+"""The inference process."""
+
+from pathlib import Path
+
+import uvicorn
+
+from tieshare_service.inference.app import create_app
+from tieshare_service.settings import Settings
+
+
+def run(settings: Settings) -> None:
+    """Serve the models of the service's data folder until SIGTERM or SIGINT."""
+    serve(
+        settings.models_dir,
+        settings.inference_host,
+        settings.inference_port,
+        threads=settings.threads,
+        poll_s=settings.poll_s,
+    )
+
+
+def serve(models_dir: Path, host: str, port: int, *, threads: int = 1, poll_s: float = 0.2) -> None:
+    """Serve the models of any folder, NAME/VERSION/model.onnx, until SIGTERM or SIGINT."""
+    uvicorn.run(
+        create_app(models_dir, threads, poll_s),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        server_header=False,
+    )

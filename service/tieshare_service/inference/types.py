@@ -1,0 +1,66 @@
+"""Requests and responses of the protocol, whatever carried them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tieshare_service.inference.datatypes import Datatype
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output of a model; -1 stands for a free dimension."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InputTensor:
+    """An input as it came: ``data`` is a list (JSON, flat or nested) or little-endian bytes."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    data: list[Any] | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output that the caller asked for, as JSON or as bytes."""
+
+    name: str
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """``outputs`` empty means all of the model's, each as bytes if ``binary``."""
+
+    id: str
+    inputs: tuple[InputTensor, ...]
+    outputs: tuple[RequestedOutput, ...]
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTensor:
+    """One result."""
+
+    spec: TensorSpec
+    array: Array
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """The results, in the order asked for, and the version that gave them."""
+
+    model: str
+    version: int
+    id: str
+    outputs: tuple[OutputTensor, ...]

@@ -1,0 +1,169 @@
+"""The HTTP body: a JSON document, and behind it the bytes of its binary tensors if it has any."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tieshare_service.inference.datatypes import BY_NAME
+from tieshare_service.inference.errors import BadBody, BadTensor
+from tieshare_service.inference.tensors import to_bytes, to_json
+from tieshare_service.inference.types import (
+    InferRequest,
+    InferResponse,
+    InputTensor,
+    OutputTensor,
+    RequestedOutput,
+)
+
+_NO_BYTES = memoryview(b"")
+_UNSUPPORTED = ("shared_memory_region", "classification")
+
+
+def parse(body: bytes, header_length: int | None = None) -> InferRequest:
+    """Read a request; ``header_length`` bytes of JSON, or all of the body if None.
+
+    Raises BadBody or, naming the input or output, BadTensor.
+    """
+    head: bytes | memoryview = body
+    tail = _NO_BYTES
+    if header_length is not None:
+        if header_length > len(body):
+            raise BadBody(
+                f"Inference-Header-Content-Length is {header_length}, "
+                f"but the body has {len(body)} bytes"
+            )
+        head, tail = memoryview(body)[:header_length], memoryview(body)[header_length:]
+    document = _object(head)
+    binary = _flag(_parameters(document, "the request"), "binary_data_output", "the request", False)
+    inputs, used = [], 0
+    for item in _items(document, "inputs"):
+        tensor, size = _input(item, tail[used:])
+        inputs.append(tensor)
+        used += size
+    if used != len(tail):
+        raise BadBody(f"{len(tail)} bytes follow the JSON, but the inputs declare {used}")
+    outputs = [_output(item, binary) for item in _items(document, "outputs", optional=True)]
+    identity = document.get("id", "")
+    if not isinstance(identity, str):
+        raise BadBody("id is not a string")
+    return InferRequest(identity, tuple(inputs), tuple(outputs), binary)
+
+
+def parse_index(body: bytes) -> bool:
+    """Whether the request for an index asks for the ready versions only; raises BadBody."""
+    return bool(body) and _flag(_object(body), "ready", "the request", False)
+
+
+def encode(response: InferResponse) -> tuple[bytes, int | None]:
+    """The body, and the length of its JSON if bytes follow.
+
+    Raises BadTensor where an output to be written as JSON holds NaN or infinity.
+    """
+    outputs, tail = [], []
+    for output in response.outputs:
+        item: dict[str, Any] = {
+            "name": output.spec.name,
+            "datatype": output.spec.datatype.name,
+            "shape": output.array.shape,
+        }
+        if output.binary:
+            data = to_bytes(output.array, output.spec.datatype)
+            item["parameters"] = {"binary_data_size": len(data)}
+            tail.append(data)
+        else:
+            item["data"] = to_json(output.array, output.spec.datatype)
+        outputs.append(item)
+    document: dict[str, Any] = {
+        "model_name": response.model,
+        "model_version": str(response.version),
+        "outputs": outputs,
+    }
+    if response.id:
+        document["id"] = response.id
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    # orjson writes NaN and infinity as null
+    if b"null" in head:
+        _check_finite(response.outputs)
+    return (b"".join((head, *tail)), len(head)) if tail else (head, None)
+
+
+def _check_finite(outputs: tuple[OutputTensor, ...]) -> None:
+    for output in outputs:
+        is_float = output.spec.datatype.dtype.kind == "f"
+        if not output.binary and is_float and not np.isfinite(output.array).all():
+            raise BadTensor(
+                f"output {output.spec.name!r} holds NaN or infinity, "
+                "which JSON can't: ask for it with binary_data"
+            )
+
+
+def _object(head: bytes | memoryview) -> dict[str, Any]:
+    try:
+        document = orjson.loads(head)
+    except orjson.JSONDecodeError as error:
+        raise BadBody(f"the request is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise BadBody("the request is not a JSON object")
+    return document
+
+
+def _items(document: dict[str, Any], key: str, *, optional: bool = False) -> list[Any]:
+    items = document.get(key, [] if optional else None)
+    if not isinstance(items, list):
+        raise BadBody(f"{key} is not a list")
+    return items
+
+
+def _name(item: Any, kind: str) -> str:
+    name = item.get("name") if isinstance(item, dict) else None
+    if not isinstance(name, str):
+        raise BadBody(f"an {kind} has no name")
+    return name
+
+
+def _parameters(item: dict[str, Any], of: str) -> dict[str, Any]:
+    parameters = item.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadBody(f"the parameters of {of} are not an object")
+    for key in _UNSUPPORTED:
+        if key in parameters:
+            raise BadTensor(f"{of}: the parameter {key} is not supported")
+    return parameters
+
+
+def _flag(parameters: dict[str, Any], key: str, of: str, default: bool) -> bool:
+    flag = parameters.get(key, default)
+    if not isinstance(flag, bool):
+        raise BadBody(f"{of}: {key} is neither true nor false")
+    return flag
+
+
+def _input(item: Any, tail: memoryview) -> tuple[InputTensor, int]:
+    """The tensor, and how many bytes it takes from the start of ``tail``."""
+    name = _name(item, "input")
+    of = f"input {name!r}"
+    datatype = item.get("datatype")
+    if not isinstance(datatype, str) or datatype not in BY_NAME:
+        raise BadTensor(f"{of}: datatype {datatype!r} is none of {', '.join(BY_NAME)}")
+    shape = item.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise BadTensor(f"{of}: shape is not a list of integers from 0 up")
+    parameters = _parameters(item, of)
+    if "binary_data_size" not in parameters:
+        data: Any = item.get("data")
+        if not isinstance(data, list):
+            raise BadTensor(f"{of} has neither a list as data nor binary_data_size")
+        return InputTensor(name, BY_NAME[datatype], tuple(shape), data), 0
+    size = parameters["binary_data_size"]
+    if "data" in item:
+        raise BadTensor(f"{of} has both data and binary_data_size")
+    if type(size) is not int or not 0 <= size <= len(tail):
+        raise BadTensor(f"{of}: binary_data_size is {size!r}, but {len(tail)} bytes are left")
+    return InputTensor(name, BY_NAME[datatype], tuple(shape), tail[:size]), size
+
+
+def _output(item: Any, binary: bool) -> RequestedOutput:
+    name = _name(item, "output")
+    of = f"output {name!r}"
+    return RequestedOutput(name, _flag(_parameters(item, of), "binary_data", of, binary))

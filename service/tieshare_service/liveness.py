@@ -1,0 +1,40 @@
+"""Which workers are alive: each writes down the time of its last beat."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Engine, delete, insert, select, update
+
+from tieshare_service.records import reading, workers
+
+FORGET_S = 86_400.0
+
+
+class Liveness:
+    """The table of workers."""
+
+    def __init__(self, engine: Engine, now: Callable[[], float]) -> None:
+        self._engine = engine
+        self._now = now
+
+    def beat(self, worker: str) -> None:
+        """This worker is alive; its first beat enters it."""
+        now = self._now()
+        with self._engine.begin() as connection:
+            known = connection.execute(
+                update(workers).where(workers.c.name == worker).values(beat_at=now)
+            )
+            if known.rowcount == 0:
+                entry = {"name": worker, "started_at": now, "beat_at": now}
+                connection.execute(insert(workers).values(entry))
+                connection.execute(delete(workers).where(workers.c.beat_at < now - FORGET_S))
+
+    def leave(self, worker: str) -> None:
+        """This worker ends."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(workers).where(workers.c.name == worker))
+
+    def alive(self, within_s: float) -> list[str]:
+        """The workers that beat in the last ``within_s`` seconds, oldest first."""
+        query = select(workers.c.name).where(workers.c.beat_at > self._now() - within_s)
+        with reading(self._engine) as connection:
+            return list(connection.scalars(query.order_by(workers.c.started_at)))

@@ -1,0 +1,120 @@
+"""What an operator may set, by environment or by flags."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tieshare_service.errors import SettingsError
+
+PREFIX = "TIESHARE_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every limit and address of the service, and where it keeps its state.
+
+    ``data_dir``          holds everything: database, blobs, served models, work in progress.
+    ``max_upload_bytes``  the largest body of one upload.
+    ``gate_seconds``, ``gate_memory_bytes``  what parsing one upload may cost.
+    ``lease_s``           a worker that has not beaten for so long has lost its job.
+    ``heartbeat_s``       how often a worker beats; well below the lease.
+    ``poll_s``            how often an idle worker looks for a job.
+    ``max_attempts``      a job whose worker died so often is failed.
+    ``stop_s``            between asking a training process to end and killing it.
+    ``threads``           of one training process.
+    ``runner``            MODULE:FUNCTION that does a job; it has the signature of
+                          ``tieshare.compress``.
+    """
+
+    data_dir: Path = Path("tieshare-data")
+    host: str = "127.0.0.1"
+    port: int = 8000
+    inference_host: str = "127.0.0.1"
+    inference_port: int = 8001
+    max_upload_bytes: int = 2 << 30
+    gate_seconds: float = 60.0
+    gate_memory_bytes: int = 4 << 30
+    lease_s: float = 30.0
+    heartbeat_s: float = 5.0
+    poll_s: float = 0.2
+    max_attempts: int = 5
+    stop_s: float = 2.0
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    runner: str = "tieshare.pipeline:compress"
+
+    def __post_init__(self) -> None:
+        for name in ("port", "inference_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise SettingsError("must be from 0 to 65535", where=name)
+        for name in (
+            "max_upload_bytes",
+            "gate_seconds",
+            "gate_memory_bytes",
+            "heartbeat_s",
+            "poll_s",
+            "max_attempts",
+            "threads",
+        ):
+            if not getattr(self, name) > 0:
+                raise SettingsError("must be above 0", where=name)
+        if not self.stop_s >= 0:
+            raise SettingsError("must be at least 0", where="stop_s")
+        if not self.lease_s >= 2 * self.heartbeat_s:
+            raise SettingsError("must be at least twice heartbeat_s", where="lease_s")
+        if not self.runner.partition(":")[2]:
+            raise SettingsError("must be MODULE:FUNCTION", where="runner")
+
+    @classmethod
+    def from_env(
+        cls,
+        overrides: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> "Settings":
+        """``TIESHARE_DATA_DIR`` and so on; an override that is not None wins over them.
+
+        Raises SettingsError naming the variable whose text can't be read.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            variable = PREFIX + item.name.upper()
+            if variable in environ:
+                values[item.name] = _parsed(variable, environ[variable], item.type)
+        for name, value in (overrides or {}).items():
+            if value is not None:
+                values[name] = Path(value) if name == "data_dir" else value
+        return cls(**values)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.data_dir / "tieshare.db"
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Uploads and artifacts."""
+        return self.data_dir / "blobs"
+
+    @property
+    def models_dir(self) -> Path:
+        """The served models, NAME/VERSION/model.onnx."""
+        return self.data_dir / "models"
+
+    @property
+    def work_dir(self) -> Path:
+        """Checkpoints and unfinished results, one folder a job."""
+        return self.data_dir / "work"
+
+    @property
+    def tmp_dir(self) -> Path:
+        """Uploads in flight."""
+        return self.data_dir / "tmp"
+
+
+def _parsed(variable: str, text: str, kind: Any) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a {kind.__name__}", where=variable) from error

@@ -1,0 +1,117 @@
+"""The worker: claims one job after another and sees each through in a child process."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from types import FrameType
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from tieshare_service.attempt import Attempt, Tools
+from tieshare_service.blobs import Blobs
+from tieshare_service.errors import NoSuchJob
+from tieshare_service.liveness import Liveness
+from tieshare_service.publish import Publisher
+from tieshare_service.queue import Queue
+from tieshare_service.records import ENDED, open_database
+from tieshare_service.settings import Settings
+
+PAUSE_AFTER_ERROR_S = 1.0
+_log = logging.getLogger("tieshare.worker")
+
+
+class Worker:
+    """One worker; run it in the main thread of its own process."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self._settings = settings
+        self._stopping = False
+        self._queue = Queue(engine, time.time, max_attempts=settings.max_attempts)
+        self._liveness = Liveness(engine, time.time)
+        self._tools = Tools(
+            settings=settings,
+            queue=self._queue,
+            blobs=Blobs(settings.data_dir),
+            publisher=Publisher(engine, settings.models_dir),
+            stopping=lambda: self._stopping,
+            beat=lambda: self._liveness.beat(self.name),
+        )
+        self._next_round = 0.0
+
+    def stop(self) -> None:
+        """End soon: the job in hand goes back in line."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until stopped."""
+        self.startup()
+        try:
+            self.main_loop()
+        finally:
+            self.shutdown()
+
+    def startup(self) -> None:
+        """Tell that this worker is alive."""
+        self._settings.work_dir.mkdir(parents=True, exist_ok=True)
+        self._liveness.beat(self.name)
+        _log.info("worker %s starts", self.name)
+
+    def main_loop(self) -> None:
+        """One job after another; a failing disk or database is waited out."""
+        while not self._stopping:
+            try:
+                if not self._work_once():
+                    time.sleep(self._settings.poll_s)
+            except (SQLAlchemyError, OSError):
+                # A job in hand comes back, by its lease, to this worker or to another.
+                _log.exception("worker %s goes on after an error", self.name)
+                time.sleep(PAUSE_AFTER_ERROR_S)
+
+    def shutdown(self) -> None:
+        """Tell that this worker is gone."""
+        self._liveness.leave(self.name)
+        _log.info("worker %s ends", self.name)
+
+    def _work_once(self) -> bool:
+        if time.monotonic() >= self._next_round:
+            self._liveness.beat(self.name)
+            self._remove_work_of_ended_jobs()
+            self._next_round = time.monotonic() + self._settings.heartbeat_s
+        job = self._queue.claim(self.name, self._settings.lease_s)
+        if job is None:
+            return False
+        _log.info("%s attempt %d is claimed", job.id, job.attempt)
+        Attempt(job, self._tools).run()
+        return True
+
+    def _remove_work_of_ended_jobs(self) -> None:
+        """A job that ended while no worker held it has left its folder behind."""
+        for folder in self._settings.work_dir.iterdir():
+            try:
+                ended = self._queue.get(folder.name).status in ENDED
+            except NoSuchJob:
+                ended = True
+            if ended:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(settings: Settings) -> None:
+    """Be a worker until SIGTERM or SIGINT."""
+    engine = open_database(settings.database)
+    worker = Worker(settings, engine)
+
+    def stop(_: int, __: FrameType | None) -> None:
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        worker.run()
+    finally:
+        engine.dispose()

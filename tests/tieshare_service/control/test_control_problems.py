@@ -1,0 +1,130 @@
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tieshare import errors as library
+from tieshare_service import blobs, catalog, errors, gate
+from tieshare_service.control import errors as requests
+from tieshare_service.control import problems
+from tieshare_service.control.app import create_app
+from tieshare_service.settings import Settings
+
+EXPECTED: dict[type[Exception], int] = {
+    errors.NoSuchModel: 404,
+    errors.NoSuchDataset: 404,
+    errors.NoSuchJob: 404,
+    errors.WrongState: 409,
+    errors.IdempotencyConflict: 409,
+    errors.LeaseLost: 409,
+    errors.BadPageToken: 422,
+    errors.SettingsError: 500,
+    blobs.TooLarge: 413,
+    blobs.Empty: 422,
+    blobs.DigestMismatch: 422,
+    blobs.NoSuchBlob: 404,
+    gate.ModelTooCostly: 422,
+    gate.DatasetTooCostly: 422,
+    gate.ModelUnreadable: 422,
+    gate.DatasetUnreadable: 422,
+    gate.GateBroken: 503,
+    catalog.InUse: 409,
+    requests.UnsupportedMediaType: 415,
+    requests.UnknownParameter: 422,
+    requests.BadHeader: 400,
+    requests.Disconnected: 400,
+    requests.RangeNotSatisfiable: 416,
+    requests.NotReady: 503,
+}
+
+
+# Errors of other processes, which this API never raises.
+ELSEWHERE = ("inference", "client", "cli", "serve", "worker", "attempt", "child", "training")
+
+
+def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
+    """The classes at or below ``kind`` that have none below them."""
+    children = kind.__subclasses__()
+    if not children:
+        yield kind
+    for child in children:
+        yield from leaves(child)
+
+
+def test_every_error_of_the_library_is_the_clients_to_mend() -> None:
+    found = list(leaves(library.TieshareError))
+    assert len(found) >= 9
+    assert {problems.status_of(kind) for kind in found} == {422}
+
+
+def test_every_error_of_the_service_has_its_status() -> None:
+    met = {
+        kind: problems.status_of(kind)
+        for kind in leaves(errors.ServiceError)
+        if kind.__module__.startswith("tieshare_service.")
+        and kind.__module__.split(".")[1] not in ELSEWHERE
+    }
+    assert met == EXPECTED
+
+
+def test_no_two_errors_have_the_same_type() -> None:
+    slugs = [getattr(kind, "type", "") for kind in EXPECTED]
+    assert len(set(slugs)) == len(slugs)
+
+
+def test_a_problem_says_what_and_where() -> None:
+    answer = problems.problem("dataset-bad-array", 422, "array 'x' holds NaN", "x")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert bytes(answer.body) == (
+        b'{"type":"https://tieshare.dev/problems/dataset-bad-array","title":"Dataset bad array",'
+        b'"status":422,"detail":"array \'x\' holds NaN","where":"x"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "slug"),
+    [
+        ("GET", "/", 404, "path-not-found"),
+        ("GET", "/v1/models/", 404, "path-not-found"),
+        ("GET", "/v2/models", 404, "path-not-found"),
+        ("PUT", "/v1/models", 405, "method-not-allowed"),
+        ("DELETE", "/v1/jobs/job_aaaaaaaaaaaaaaaaaaaa", 405, "method-not-allowed"),
+    ],
+)
+def test_a_path_or_a_method_that_does_not_exist_is_a_problem_too(
+    http: httpx.Client, method: str, path: str, status: int, slug: str
+) -> None:
+    answer = http.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["type"] == problems.TYPES + slug
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_a_body_that_is_not_json_is_named_by_its_byte(http: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = http.post("/v1/jobs", content=b'{"model": ', headers=headers)
+    assert (answer.status_code, answer.json()["where"]) == (400, "byte 10")
+
+
+def test_a_fault_of_our_own_says_nothing_about_the_inside(settings: Settings) -> None:
+    async def ask() -> httpx.Response:
+        app = create_app(settings)
+        async with app.router.lifespan_context(app):
+            app.state.services.engine.dispose()
+            settings.database.write_bytes(b"no database")
+            for name in ("-wal", "-shm"):
+                settings.database.with_name(settings.database.name + name).unlink(missing_ok=True)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+                return await client.get("/v1/models")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "type": "https://tieshare.dev/problems/internal-error",
+        "title": "Internal error",
+        "status": 500,
+        "detail": "the service failed; its log says why",
+    }

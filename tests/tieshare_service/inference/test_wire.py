@@ -1,0 +1,225 @@
+"""The HTTP body: every length is checked, every part that is missing or wrong is named."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tieshare_service.inference import wire
+from tieshare_service.inference.datatypes import BY_NAME
+from tieshare_service.inference.errors import BadBody, BadTensor, InferenceError
+from tieshare_service.inference.types import InferResponse, OutputTensor, TensorSpec
+
+
+def _input(**changes: Any) -> dict[str, Any]:
+    return {"name": "x", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]} | changes
+
+
+def _binary(size: Any, name: str = "x") -> dict[str, Any]:
+    parameters = {"binary_data_size": size}
+    return {"name": name, "datatype": "FP32", "shape": [2], "parameters": parameters}
+
+
+def _body(document: Any, tail: bytes = b"") -> tuple[bytes, int]:
+    head = orjson.dumps(document)
+    return head + tail, len(head)
+
+
+def test_a_json_request_is_read_whole() -> None:
+    document = {"id": "7", "inputs": [_input()], "outputs": [{"name": "y"}], "more": 1}
+    request = wire.parse(orjson.dumps(document))
+    (tensor,) = request.inputs
+    assert (tensor.name, tensor.datatype.name, tensor.shape) == ("x", "FP32", (2,))
+    assert tensor.data == [1.0, 2.0]
+    assert request.id == "7"
+    assert [(output.name, output.binary) for output in request.outputs] == [("y", False)]
+
+
+def test_binary_inputs_take_their_bytes_in_order() -> None:
+    body, length = _body({"inputs": [_binary(3, "a"), _input(), _binary(2, "b")]}, b"abcde")
+    first, middle, last = wire.parse(body, length).inputs
+    assert bytes(first.data) == b"abc"
+    assert middle.data == [1.0, 2.0]
+    assert bytes(last.data) == b"de"
+
+
+def test_an_output_says_for_itself_whether_it_is_binary() -> None:
+    outputs = [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False}}]
+    document = {
+        "inputs": [],
+        "outputs": outputs,
+        "parameters": {"binary_data_output": True},
+    }
+    request = wire.parse(orjson.dumps(document))
+    assert request.binary
+    assert [output.binary for output in request.outputs] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ([], "not a JSON object"),
+        ({}, "inputs is not a list"),
+        ({"inputs": {}}, "inputs is not a list"),
+        ({"inputs": [1]}, "an input has no name"),
+        ({"inputs": [_input(name=3)]}, "an input has no name"),
+        ({"inputs": [], "outputs": 1}, "outputs is not a list"),
+        ({"inputs": [], "outputs": [{}]}, "an output has no name"),
+        ({"inputs": [], "id": 1}, "id is not a string"),
+        ({"inputs": [], "parameters": 1}, "parameters of the request are not an object"),
+        (
+            {"inputs": [], "parameters": {"binary_data_output": "yes"}},
+            "binary_data_output is neither true nor false",
+        ),
+    ],
+)
+def test_a_request_of_the_wrong_form_is_refused(document: Any, reason: str) -> None:
+    with pytest.raises(BadBody, match=reason):
+        wire.parse(orjson.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (_input(datatype="FP8"), "datatype 'FP8' is none of BOOL, UINT8"),
+        (_input(datatype=None), "datatype None is none of"),
+        (_input(shape=2), "shape is not a list"),
+        (_input(shape=[-1]), "integers from 0 up"),
+        (_input(shape=[True]), "integers from 0 up"),
+        (_input(shape=[1.0]), "integers from 0 up"),
+        (_input(data=3), "neither a list as data nor binary_data_size"),
+        (_input(parameters={"binary_data_size": 8}), "both data and binary_data_size"),
+        (_binary(9), "binary_data_size is 9, but 0 bytes are left"),
+        (_binary(-1), "binary_data_size is -1"),
+        (_binary("8"), "binary_data_size is '8'"),
+        (_input(parameters={"shared_memory_region": "r"}), "shared_memory_region is not supported"),
+    ],
+)
+def test_an_input_of_the_wrong_form_is_refused_by_name(item: Any, reason: str) -> None:
+    with pytest.raises(BadTensor, match=reason) as refused:
+        wire.parse(orjson.dumps({"inputs": [item]}))
+    assert "input 'x'" in refused.value.message
+
+
+def test_classification_is_refused_rather_than_ignored() -> None:
+    output = {"name": "y", "parameters": {"classification": 3}}
+    with pytest.raises(BadTensor, match="output 'y': the parameter classification"):
+        wire.parse(orjson.dumps({"inputs": [], "outputs": [output]}))
+
+
+@pytest.mark.parametrize(
+    ("tail", "length", "reason"),
+    [
+        (b"\0" * 7, None, "binary_data_size is 8, but 7 bytes are left"),
+        (b"\0" * 9, None, "9 bytes follow the JSON, but the inputs declare 8"),
+        (b"\0" * 8, 10_000, "is 10000, but the body has"),
+        (b"\0" * 8, 0, "not JSON"),
+        (b"\0" * 8, 10, "not JSON"),
+    ],
+)
+def test_lengths_that_disagree_are_refused(tail: bytes, length: int | None, reason: str) -> None:
+    body, true_length = _body({"inputs": [_binary(8)]}, tail)
+    with pytest.raises(InferenceError, match=reason):
+        wire.parse(body, true_length if length is None else length)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe", b'{"id": "\xff"}', b'{"id": "\\ud800"}', b"[" * 100_000, b"NaN"],
+)
+def test_what_is_not_json_is_refused(body: bytes) -> None:
+    with pytest.raises(BadBody, match="not JSON"):
+        wire.parse(body)
+
+
+_json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.none() | st.integers(0, 80))
+def test_garbage_raises_nothing_else_than_a_refusal(body: bytes, length: int | None) -> None:
+    with pytest.raises(InferenceError):
+        wire.parse(body, length)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), _json_values, st.binary()
+)
+def test_any_value_in_any_field_is_read_or_refused(field: str, value: Any, tail: bytes) -> None:
+    body, length = _body({"inputs": [_input() | {field: value}]}, tail)
+    try:
+        request = wire.parse(body, length)
+    except InferenceError:
+        return
+    assert len(request.inputs) == 1
+
+
+def _response(*outputs: OutputTensor) -> InferResponse:
+    return InferResponse("m", 3, "7", outputs)
+
+
+def _output(values: Any, datatype: str, binary: bool = False) -> OutputTensor:
+    kind = BY_NAME[datatype]
+    return OutputTensor(TensorSpec("y", kind, (-1,)), np.array(values, dtype=kind.dtype), binary)
+
+
+def test_a_json_response_is_flat_and_says_its_shape() -> None:
+    body, length = wire.encode(_response(_output([[1.5, 2.0]], "FP32")))
+    assert length is None
+    assert orjson.loads(body) == {
+        "model_name": "m",
+        "model_version": "3",
+        "id": "7",
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [1.5, 2.0]}],
+    }
+
+
+def test_binary_outputs_follow_the_json_in_order() -> None:
+    outputs = _output([1, 2], "INT16", True), _output(["é"], "BYTES", True), _output([3], "INT8")
+    body, length = wire.encode(_response(*outputs))
+    assert length is not None
+    first, second, third = orjson.loads(body[:length])["outputs"]
+    assert first["parameters"] == {"binary_data_size": 4}
+    assert second["parameters"] == {"binary_data_size": 6}
+    assert third["data"] == [3]
+    assert body[length:] == b"\1\0\2\0" + b"\2\0\0\0" + "é".encode()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_json_has_no_number_for_is_refused_and_goes_as_bytes(value: float) -> None:
+    with pytest.raises(BadTensor, match="output 'y' holds NaN or infinity"):
+        wire.encode(_response(_output([1.0, value], "FP32")))
+    body, _ = wire.encode(_response(_output([1.0, value], "FP32", True)))
+    assert body.endswith(np.array([1.0, value], np.float32).tobytes())
+
+
+def test_the_word_null_in_a_name_is_no_missing_number() -> None:
+    body, _ = wire.encode(InferResponse("null", 1, "", (_output([1.0], "FP32"),)))
+    assert orjson.loads(body)["outputs"][0]["data"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "ready"), [(b"", False), (b"{}", False), (b'{"ready":true}', True)]
+)
+def test_the_index_request_may_be_empty(body: bytes, ready: bool) -> None:
+    assert wire.parse_index(body) is ready
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"ready":1}'])
+def test_a_wrong_index_request_is_refused(body: bytes) -> None:
+    with pytest.raises(BadBody):
+        wire.parse_index(body)
