@@ -77,7 +77,6 @@ def compress(client: Client, made: digits.Digits) -> tuple[Job, Result, Served]:
                     told["stage"],
                     told["done"],
                     told["total"],
-                    told["unit"],
                     told["eta_s"],
                     told["metrics"],
                 )

@@ -69,7 +69,7 @@ def draw(dense: np.ndarray, tied: np.ndarray, mean_image: np.ndarray, file: Path
         )
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_xlabel(f"{neurons} neurons")
+        axes.set_xlabel(f"{neurons} neurons in use")
     left.colorbar(image, ax=[before, after], shrink=0.5, pad=0.01, label="weight")
     before.set_title(f"before: {len(dense)} rows, all different", loc="left", color=INK)
     before.set_ylabel("one row a pixel, clusters first, dead rows last")
@@ -77,6 +77,7 @@ def draw(dense: np.ndarray, tied: np.ndarray, mean_image: np.ndarray, file: Path
     unique = rows.clusters + int((rows.kind == 1).sum())
     after.set_title(f"after: {alive} rows alive, {unique} different", loc="left", color=INK)
     _strip(after, rows, colours)
+    _label_empty(after, tied, alive)
     _pixels(right.subplots(2, 1), rows, colours, mean_image)
     figure.suptitle(
         "First layer of the digits network: which pixels it reads, and which share their weights",
@@ -98,6 +99,18 @@ def _strip(axes: Axes, rows: Rows, colours: Colormap) -> None:
     bar.set_yticks([])
 
 
+def _label_empty(axes: Axes, tied: np.ndarray, alive: int) -> None:
+    """Say what the empty parts of the matrix are."""
+    height, width = tied.shape
+    neurons = int(tied.any(axis=0).sum())
+    if width - neurons > width / 5:
+        place = ((neurons + width) / 2, alive / 2)
+        axes.text(*place, "neurons that are gone", ha="center", va="center", color=ALONE)
+    if height - alive > 3:
+        place = (width / 2, (alive + height) / 2)
+        axes.text(*place, "pixels that are not read", ha="center", va="center", color=ALONE)
+
+
 def _pixels(panels: Sequence[Axes], rows: Rows, colours: Colormap, mean_image: np.ndarray) -> None:
     """The mean image, and the same pixels in the colours of their clusters."""
     mean, clusters = panels
@@ -109,7 +122,7 @@ def _pixels(panels: Sequence[Axes], rows: Rows, colours: Colormap, mean_image: n
     for row, column in np.ndindex(SIDE, SIDE):
         kind = int(kinds[row, column])
         text = {0: "×", 1: ""}.get(kind, str(kind - 1))
-        colour = "#b0b0b0" if kind == 0 else "white"
+        colour = "#b0b0b0" if kind == 0 else _readable_on(colours(kind))
         clusters.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     dead, alone = int((kinds == 0).sum()), int((kinds == 1).sum())
     clusters.set_xlabel(
@@ -132,6 +145,11 @@ def _colours(clusters: int) -> Colormap:
     step = next(s for s in (7, 5, 3, 2, 1) if np.gcd(s, len(wheel)) == 1)
     wheel = wheel[np.arange(len(wheel)) * step % len(wheel)]
     return ListedColormap([DEAD, ALONE, *map(tuple, wheel)])
+
+
+def _readable_on(colour: tuple[float, ...]) -> str:
+    """White or black, whichever stands out (relative luminance, Rec. 709)."""
+    return "white" if np.dot(colour[:3], (0.2126, 0.7152, 0.0722)) < 0.5 else INK
 
 
 def _similar(matrix: np.ndarray) -> np.ndarray:

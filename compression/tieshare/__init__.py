@@ -1,9 +1,9 @@
 """Trained networks made smaller and faster: ONNX and arrays in, smaller ONNX out.
 
-``compress`` (in ``pipeline``) is the whole job; the modules beside it are its steps, in this order: ``graph`` and
-``data`` read, ``twin`` trains, ``penalties``, ``stage1``, ``cluster``, ``stage2`` and ``search``
-find the network, ``exports`` and ``report`` write and measure it. Importing this package loads
-none of them: reading and exporting work without torch.
+``compress`` is the whole job, in ``pipeline``. Its steps, in order: ``graph`` and ``data`` read,
+``twin`` trains, ``stage1`` with the ``penalties``, ``cluster``, ``stage2`` and ``search`` find the
+network, ``exports`` and ``report`` write and measure it. Importing this package loads none of
+them: reading and exporting work without torch.
 """
 
 from importlib import import_module

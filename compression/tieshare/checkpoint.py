@@ -37,8 +37,8 @@ class Checkpoints:
     def save_arrays(self, name: str, arrays: dict[str, Array]) -> None:
         """Arrays under names of any characters."""
         order = sorted(arrays)
-        values = {f"array_{index}": arrays[key] for index, key in enumerate(order)}
-        self._write(f"{name}.npz", lambda file: np.savez(file, names=np.array(order), **values))
+        values = [np.array(order), *(arrays[key] for key in order)]
+        self._write(f"{name}.npz", lambda file: np.savez(file, *values))
 
     def load_arrays(self, name: str) -> dict[str, Array] | None:
         """The arrays of this name; None where there are none."""
@@ -46,8 +46,8 @@ class Checkpoints:
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as stored:
-            names = [str(key) for key in stored["names"]]
-            return {key: stored[f"array_{index}"] for index, key in enumerate(names)}
+            names = [str(key) for key in stored["arr_0"]]
+            return {key: stored[f"arr_{index}"] for index, key in enumerate(names, start=1)}
 
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         partial = self.folder / f"{name}.part"

@@ -38,9 +38,11 @@ class Objective:
     def right(self, output: Tensor, target: Tensor) -> Tensor:
         """How well each sample is answered (N,): the share of right labels, or minus its error."""
         if self.task == "regression":
-            return -(output - target.reshape(output.shape)).square().flatten(1).mean(1)
+            error = (output - target.reshape(output.shape)).square()
+            return -error.reshape(len(output), -1).mean(1)
         if self.task == "multilabel":
-            return ((output > 0) == (target > 0.5)).double().flatten(1).mean(1)
+            same = (output > 0) == (target.reshape(output.shape) > 0.5)
+            return same.double().reshape(len(output), -1).mean(1)
         if output.numel() == target.numel():
             return ((output > 0).reshape(target.shape) == target).double().reshape(len(target))
         return (output.argmax(1) == target).double().reshape(len(target), -1).mean(1)

@@ -74,8 +74,10 @@ class Recipe:
                 raise RecipeError("must be a finite number above 0", where=name)
         if not 0 <= self.distill <= 1:
             raise RecipeError("must be from 0 to 1", where="distill")
-        if not self.l2 >= 0:
-            raise RecipeError("must be at least 0", where="l2")
+        if not 0 <= self.l2 < math.inf:
+            raise RecipeError("must be a finite number of at least 0", where="l2")
+        if self.seed < 0:
+            raise RecipeError("must be at least 0", where="seed")
         if not -1 <= self.preference <= 1:
             raise RecipeError("must be from -1 to 1", where="preference")
 
@@ -89,7 +91,9 @@ class Recipe:
         known = {item.name for item in fields(cls)}
         for name in data:
             if name not in known:
-                raise RecipeError(f"unknown field; known are {', '.join(sorted(known))}", where=name)
+                raise RecipeError(
+                    f"unknown field; known are {', '.join(sorted(known))}", where=name
+                )
         values = dict(data)
         if "target" in values:
             try:

@@ -1,17 +1,20 @@
 """Which points of the path are retrained, and which of them is the result."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
+from scipy.optimize import isotonic_regression
 
 from tieshare.recipe import Target
 
 Scores = NDArray[np.float64]
 
+_SPREAD = 4  # epochs of the path that are tried in any case
+_HALVINGS = 2
 _LOOSER = (0.3, 0.6)  # the preference is lowered by this much where it leaves accuracy to spend
 
 
@@ -84,34 +87,57 @@ class Search:
             return self._smallest(target.max_drop)
         return self._most_accurate(target.min_ratio or 1.0)
 
-    def keeps(self, candidate: Candidate, max_drop: float) -> bool:
-        """Whether the loss is at most ``max_drop``, noise included.
-
-        One standard error of the loss is set aside, so that the promise holds on other samples of
-        the same kind too; at most half of what is allowed, or few samples would forbid all.
-        """
-        lost, error = loss_of_score(self.dense, candidate.right, relative=self.relative)
-        return lost + min(error, max_drop / 2) <= max_drop
-
     def _smallest(self, max_drop: float) -> Choice:
-        """Halve the path until the last epoch that keeps the promise is known; tie it further."""
-        tried: list[Candidate] = []
-        low, high = -1, len(self.epochs)
-        while high - low > 1:
-            middle = (low + high) // 2
-            tried.append(self.retrain(Point(self.epochs[middle], self.preference)))
-            if self.keeps(tried[-1], max_drop):
-                low = middle
-            else:
-                high = middle
-        for looser in _LOOSER if self.tie and low >= 0 else ():
-            tried.append(self.retrain(Point(self.epochs[low], self.preference - looser)))
-            if not self.keeps(tried[-1], max_drop):
+        """Points spread over the path, then points around the last that keeps the promise.
+
+        1. A few epochs, evenly spread: the snapshots are, in the logarithm of their size.
+        2. Twice, the epoch halfway from the smallest that keeps the promise to the next.
+        3. Looser ties at the smallest that keeps it.
+        """
+        last = len(self.epochs) - 1
+        spread = {round(last * part / (_SPREAD + 1)) for part in range(1, _SPREAD + 1)}
+        tried = {index: self._at(index) for index in sorted(spread)}
+        for _ in range(_HALVINGS):
+            kept = [i for i in tried if tried[i] in self.kept(tried.values(), max_drop)]
+            low = max(kept, default=0)
+            high = min((i for i in tried if i > low), default=last)
+            middle = (low + high + 1) // 2
+            if middle not in tried:
+                tried[middle] = self._at(middle)
+        found = list(tried.values())
+        kept_now = self.kept(found, max_drop)
+        for looser in _LOOSER if self.tie and kept_now else ():
+            epoch = min(kept_now, key=lambda item: item.unique).point.epoch
+            found.append(self.retrain(Point(epoch, self.preference - looser)))
+            kept_now = self.kept(found, max_drop)
+            if found[-1] not in kept_now:
                 break
-        kept = [candidate for candidate in tried if self.keeps(candidate, max_drop)]
-        if kept:
-            return Choice(min(kept, key=lambda item: item.unique), tried, reached=True)
-        return Choice(max(tried, key=lambda item: item.score), tried, reached=False)
+        if kept_now:
+            return Choice(min(kept_now, key=lambda item: item.unique), found, reached=True)
+        return Choice(max(found, key=lambda item: item.score), found, reached=False)
+
+    def kept(self, tried: Iterable[Candidate], max_drop: float) -> list[Candidate]:
+        """Those that lose at most ``max_drop``, by their own score and by their neighbours'.
+
+        The score of one candidate is noisy, and the best of many is so by luck. Accuracy falls as
+        networks get smaller, so that the falling sequence nearest to all scores (isotonic
+        regression) is closer to the truth. By that, one standard error of the loss is left over,
+        or a quarter of ``max_drop`` where few samples make that error larger.
+        """
+        ordered = sorted(tried, key=lambda item: -item.unique)
+        scores = [item.score for item in ordered]
+        smooth = isotonic_regression(scores, increasing=False).x
+        found = []
+        for item, likely in zip(ordered, smooth, strict=True):
+            lost, error = loss_of_score(self.dense, item.right, relative=self.relative)
+            scale = abs(float(self.dense.mean())) if self.relative else 1.0
+            likely_lost = lost + (item.score - likely) / max(scale, 1e-12)
+            if max(lost, likely_lost + min(error, max_drop / 4)) <= max_drop:
+                found.append(item)
+        return found
+
+    def _at(self, index: int) -> Candidate:
+        return self.retrain(Point(self.epochs[index], self.preference))
 
     def _most_accurate(self, min_ratio: float) -> Choice:
         """The first epochs that reach the ratio, with the usual ties and with looser ones."""

@@ -25,8 +25,8 @@ from tieshare.twin import Twin
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 _PROX_EVERY = 20  # steps
 _FEWEST_ROWS = 8  # an input of less (the channels of an image) is no place to look for dead rows
-_FIRST_STRENGTH = 2e-4
-_FASTEST = 0.3  # growth of log strength in an epoch
+_FIRST_STRENGTH = 1e-3
+_FASTEST = 0.4  # growth of log strength in an epoch
 _STEADY = 0.05  # the same while the network shrinks as it should
 _GAIN = 4.0
 _LAST_RATIO = 100.0  # alive parameters are to fall by this factor over the whole path
@@ -223,7 +223,7 @@ def shrink(weight: Tensor, layer: Layer, penalty: Penalty, *, step: float, alive
     else:
         W = penalty.prox(to_rows(layer, weight.numpy()), step)
         new = torch.from_numpy(from_rows(layer, W))
-    left = torch.linalg.vector_norm(new, dim=others) > 0
+    left: Tensor = torch.linalg.vector_norm(new, dim=others) > 0
     if not left.any():
         return alive
     weight.copy_(new)

@@ -36,7 +36,7 @@ class TiedTwin(nn.Module):
         self.layers = {weight: layer for weight, (layer, _) in layers.items()}
         self.tables = nn.ParameterList()
         for position, (weight, (layer, W)) in enumerate(layers.items()):
-            twin.parameter(weight).requires_grad_(requires_grad=False)
+            twin.parameter(weight).requires_grad_(False)
             rows = read_rows(W)
             self.tables.append(nn.Parameter(torch.from_numpy(W[rows.first])))
             places = np.where(rows.numbers < 0, rows.clusters, rows.numbers)
@@ -52,7 +52,10 @@ class TiedTwin(nn.Module):
         """The tied weights in their own shapes, by value name."""
         made = {}
         for position, (weight, layer) in enumerate(self.layers.items()):
-            zero, places = self.get_buffer(f"zero_{position}"), self.get_buffer(f"places_{position}")
+            zero, places = (
+                self.get_buffer(f"zero_{position}"),
+                self.get_buffer(f"places_{position}"),
+            )
             table = torch.cat([self.tables[position], zero])
             W = table.index_select(0, places)  # (rows, columns)
             shaped = W.reshape(layer.rows, layer.units, *layer.kernel)

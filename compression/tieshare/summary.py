@@ -48,7 +48,8 @@ def summarise(
         held_out=_held_out(job, chosen),
         recipe=job.recipe.to_dict() | _filled_in(job),
         seeds={"recipe": job.recipe.seed},
-        versions={name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
+        versions={name: version(name) for name in _VERSIONS}
+        | {"python": platform.python_version()},
         notes=_notes(job, choice, files["baseline"]),
     )
 

@@ -40,13 +40,19 @@ class Trainer:
     @classmethod
     def of(cls, teacher: nn.Module, splits: Splits, objective: Objective, batch: int) -> "Trainer":
         """With the outputs of ``teacher``, which is left as it is."""
-        loaded = [load(teacher, samples) for samples in (splits.train, splits.held_out)]
-        return cls(*loaded, objective=objective, batch=batch)
+        train, held_out = load(teacher, splits.train), load(teacher, splits.held_out)
+        return cls(train, held_out, objective, batch)
 
     def batches(self, seed: int, epoch: int) -> Iterator[Tensor]:
-        """Indices of each batch: the same seed and epoch give the same order."""
-        order = np.random.default_rng((seed, epoch)).permutation(len(self.train))
-        yield from torch.from_numpy(order)[: self.steps * self.batch].split(self.batch)
+        """Indices of each batch: the same seed and epoch give the same order.
+
+        Torch's generator is seeded by them too, so that dropout draws the same as well.
+        """
+        rng = np.random.default_rng((seed, epoch))
+        order = rng.permutation(len(self.train))
+        torch.manual_seed(int(rng.integers(2**63)))
+        for step in range(self.steps):
+            yield torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
 
     def loss(self, network: nn.Module, index: Tensor) -> Tensor:
         """Of the batch at these indices of the training split."""
@@ -63,7 +69,10 @@ class Trainer:
         return {"loss": -score} if self.objective.task == "regression" else {"accuracy": score}
 
     def largest_stable_rate(
-        self, network: nn.Module, rates: Sequence[float], start: Callable[[float], torch.optim.Optimizer]
+        self,
+        network: nn.Module,
+        rates: Sequence[float],
+        start: Callable[[float], torch.optim.Optimizer],
     ) -> float:
         """The largest of the falling ``rates`` that training stands, or the last.
 
@@ -96,9 +105,7 @@ class Trainer:
         allowed = 0.01 if self.objective.task != "regression" else 0.1 * abs(before) + 1e-8
         return bool(np.isfinite(after) and after >= before - allowed)
 
-    def _right(
-        self, network: nn.Module, data: Loaded, samples: int
-    ) -> NDArray[np.float64]:
+    def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:
         output = run(network, tuple(array[:samples] for array in data.inputs))
         right = self.objective.right(output, data.target[:samples])
         answer: NDArray[np.float64] = right.double().numpy()
@@ -116,14 +123,15 @@ def load(teacher: nn.Module, samples: Samples) -> Loaded:
 def run(network: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     """The first output for all samples, in evaluation mode."""
     network.eval()
-    chunks = zip(*(array.split(_EVALUATION_BATCH) for array in inputs), strict=True)
+    starts = range(0, len(inputs[0]), _EVALUATION_BATCH)
+    chunks = ([array[start : start + _EVALUATION_BATCH] for array in inputs] for start in starts)
     return torch.cat([first(network(*chunk)) for chunk in chunks])
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step downhill."""
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
 
 

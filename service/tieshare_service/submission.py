@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
-from tieshare.data import check_fit
 
+from tieshare.data import check_fit
 from tieshare.errors import RecipeError
 from tieshare.recipe import Recipe
 from tieshare_service.catalog import Catalog

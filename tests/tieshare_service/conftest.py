@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import shutil
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ import onnx
 import pytest
 import uvicorn
 from onnx import numpy_helper, parser
-from sqlalchemy import Table, insert
+from sqlalchemy import Table, delete, insert
 
 from tieshare_service import records
 from tieshare_service.blobs import Kind
@@ -114,11 +115,23 @@ def serve() -> Iterator[Callable[[Settings], Running]]:
         yield lambda settings: stack.enter_context(served(settings))
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A control API for the tests that only need one, for a start and a stop take a while."""
+    folder = tmp_path_factory.mktemp("shared")
+    with served(Settings(data_dir=folder / "data", poll_s=0.02)) as running:
+        yield running
+
+
 @pytest.fixture
-def running(settings: Settings) -> Iterator[Running]:
-    """A control API on a real socket, over an empty data folder."""
-    with served(settings) as api:
-        yield api
+def running(shared: Running) -> Running:
+    """The shared control API, as empty as after its first start."""
+    _, services = shared
+    with services.engine.begin() as connection:
+        for table in reversed(records.metadata.sorted_tables):
+            connection.execute(delete(table))
+    shutil.rmtree(services.settings.blobs_dir, ignore_errors=True)
+    return shared
 
 
 @pytest.fixture

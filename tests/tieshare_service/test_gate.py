@@ -12,6 +12,7 @@ from onnx import helper
 
 from tieshare.errors import BadArray, ExternalData, NotNpz, NotOnnx, UnsupportedOperator
 from tieshare_service.blobs import Kind
+from tieshare_service.errors import ServiceError
 from tieshare_service.gate import (
     Card,
     DatasetTooCostly,
@@ -106,25 +107,29 @@ def test_a_file_that_takes_longer_than_the_limit_is_killed(
         read("models", model_bytes, seconds=0.01)
 
 
-def test_a_gate_that_does_not_start_says_so(
-    read: Callable[..., Card], model_bytes: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        ("exit 1", GateBroken),
+        ("exit 3", ModelUnreadable),
+        ("kill -SEGV $$", ModelTooCostly),
+        ("kill -XCPU $$", ModelTooCostly),
+        ('echo \'{"costly": "memory"}\'', ModelTooCostly),
+    ],
+)
+def test_how_the_child_ends_is_told_apart(
+    read: Callable[..., Card],
+    model_bytes: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    end: str,
+    error: type[ServiceError],
 ) -> None:
     stub = tmp_path / "python"
-    stub.write_text("#!/bin/sh\ncat > /dev/null\nexit 1\n")
+    stub.write_text(f"#!/bin/sh\nread -r _\n{end}\n")
     stub.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stub))
-    with pytest.raises(GateBroken):
-        read("models", model_bytes)
-
-
-def test_a_reader_that_fails_unforeseen_is_told_from_a_broken_gate(
-    read: Callable[..., Card], model_bytes: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    stub = tmp_path / "python"
-    stub.write_text("#!/bin/sh\ncat > /dev/null\nexit 3\n")
-    stub.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(stub))
-    with pytest.raises(ModelUnreadable):
+    with pytest.raises(error):
         read("models", model_bytes)
 
 

@@ -15,12 +15,13 @@ from rich.progress import (
     TextColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 # How each figure of a running job is shown, in this order.
 METRICS: Mapping[str, Callable[[float], str]] = {
-    "accuracy": lambda value: f"accuracy {100 * value:.2f} %",
+    "accuracy": lambda value: f"{100 * value:.2f} %",
     "loss": lambda value: f"loss {value:.4g}",
-    "alive_rows": lambda value: f"{value:.0f} rows alive",
+    "alive_rows": lambda value: f"{value:.0f} rows",
     "clusters": lambda value: f"{value:.0f} clusters",
     "compression_ratio": lambda value: f"{value:.1f}x",
 }
@@ -50,12 +51,13 @@ class StageBars:
 
     def __init__(self, console: Console | None = None) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.description:<7}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=10),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("{task.fields[left]:>6}", table_column=Column(no_wrap=True)),
+            TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
             console=console or stderr_console(),
+            expand=True,
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -64,20 +66,19 @@ class StageBars:
         stage: str,
         done: int,
         total: int,
-        unit: str,
         eta_s: float | None,
         metrics: Mapping[str, float],
     ) -> None:
         """Move the line of ``stage``; the lines before it are done."""
         if stage not in self._tasks:
             self._finish()
-            self._tasks[stage] = self._progress.add_task(stage, total=total, unit=unit, note="")
+            self._tasks[stage] = self._progress.add_task(stage, total=total, note="", left="")
         self._progress.update(
             self._tasks[stage],
             completed=done,
             total=total,
-            unit=unit,
-            note=_note(eta_s, metrics),
+            left=_minutes(eta_s),
+            note=_note(metrics),
         )
 
     def __enter__(self) -> "StageBars":
@@ -96,12 +97,13 @@ class StageBars:
 
     def _finish(self) -> None:
         for task in self._progress.tasks:
-            self._progress.update(task.id, completed=task.total)
+            self._progress.update(task.id, completed=task.total, left="")
 
 
-def _note(eta_s: float | None, metrics: Mapping[str, float]) -> str:
-    parts = [show(metrics[name]) for name, show in METRICS.items() if name in metrics]
-    if eta_s is not None:
-        minutes, seconds = divmod(round(eta_s), 60)
-        parts.append(f"{minutes}:{seconds:02} left")
-    return " · ".join(parts)
+def _note(metrics: Mapping[str, float]) -> str:
+    return " · ".join(show(metrics[name]) for name, show in METRICS.items() if name in metrics)
+
+
+def _minutes(seconds: float | None) -> str:
+    """The time that is left, such as -1:05."""
+    return "" if seconds is None else "-{}:{:02}".format(*divmod(round(seconds), 60))

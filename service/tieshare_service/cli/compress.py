@@ -41,7 +41,7 @@ def compress(model: Path, data: Path, test: Path | None, out: Path, recipe: dict
     with _appearing_whole(out) as folder, StageBars() as stages:
 
         def listen(step: Progress) -> None:
-            stages.show(step.stage, step.done, step.total, step.unit, step.eta_s, step.metrics)
+            stages.show(step.stage, step.done, step.total, step.eta_s, step.metrics)
 
         dataset = load("tieshare_service.cli.splits:read")(data, test)
         result = load("tieshare.pipeline:compress")(model, dataset, checked, listen)

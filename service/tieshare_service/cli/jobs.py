@@ -218,8 +218,7 @@ def _draw(client: Client, job_id: str, after: int) -> None:
                     told["stage"],
                     told["done"],
                     told["total"],
-                    told["unit"],
-                    told.get("eta_s"),
+                    told["eta_s"],
                     told["metrics"],
                 )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,13 +36,13 @@ def facts(pairs: Sequence[tuple[str, object]]) -> Table:
 
 def report(plain: Mapping[str, Any]) -> Table:
     """The files of a report.json side by side."""
-    table = Table(header_style="bold")
+    table = Table(box=SIMPLE, pad_edge=False, header_style="bold")
     scored = "accuracy" if "accuracy" in plain["baseline"] else "loss"
     batches = list(plain["baseline"]["latency_us"])
     headings = [scored, "bytes", "parameters", "unique", "ratio"]
     table.add_column("")
     for heading in headings + [f"batch {batch}" for batch in batches]:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for key, name in FILES.items():
         file = plain[key]
         score = f"{100 * file[scored]:.2f} %" if scored == "accuracy" else f"{file[scored]:.4g}"

@@ -15,7 +15,7 @@ from tieshare_service.blobs import NoSuchBlob
 from tieshare_service.control.errors import RangeNotSatisfiable
 
 _READ_BYTES = 1 << 18
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 def download(request: Request, path: Path, sha256: str, media_type: str) -> Response:

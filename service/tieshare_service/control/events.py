@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from tieshare_service import records
 from tieshare_service.control import examples, schemas
 from tieshare_service.control.answers import Responses, problems
-from tieshare_service.control.requests import EventSeq, LastEventId, PageSize, PathJob
+from tieshare_service.control.requests import LastEventId, LastSeen, PageSize, PathJob
 from tieshare_service.control.services import Parts
 from tieshare_service.queue import Queue
 from tieshare_service.records import ENDED
@@ -38,7 +38,7 @@ async def list_events(
     parts: Parts,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: LastEventId = None,
-    after: Annotated[EventSeq, Query(description="the last event seen")] = 0,
+    after: LastSeen = 0,
     page_size: PageSize = 1000,
 ) -> schemas.EventPage | Response:
     """Ask for the events after one; `Accept: text/event-stream` keeps sending until the last."""

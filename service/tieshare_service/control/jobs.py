@@ -12,14 +12,13 @@ from tieshare_service.control.json_body import JsonRoute
 from tieshare_service.control.requests import (
     IdempotencyKey,
     JobRequest,
-    OnlyStatus,
     PageSize,
     PageToken,
     PathJob,
 )
 from tieshare_service.control.services import Parts
 from tieshare_service.control.waiting import changed
-from tieshare_service.records import Job
+from tieshare_service.records import Job, Status
 
 RETRY_AFTER_S = 1
 LONGEST_WAIT_S = 60
@@ -63,7 +62,7 @@ def create_job(
 @router.get("", responses=problems())
 def list_jobs(
     parts: Parts,
-    status: OnlyStatus = None,
+    status: Status | None = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> schemas.JobPage:

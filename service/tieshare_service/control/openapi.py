@@ -36,6 +36,7 @@ def describe(app: FastAPI) -> None:
                 tags=_TAGS,
                 routes=app.routes,
             )
+            _drop_null(made)
             schemas = made["components"]["schemas"]
             schemas["Problem"] = Problem.model_json_schema()
             for name, shown in EXAMPLES.items():  # here, for FastAPI drops what is null in them
@@ -44,3 +45,13 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _drop_null(document: dict[str, Any]) -> None:
+    """A parameter may be left out; null is nothing that a query or a header could hold."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                schema = parameter["schema"]
+                if {"type": "null"} in schema.get("anyOf", []):
+                    schema |= schema.pop("anyOf")[0]

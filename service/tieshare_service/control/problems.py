@@ -41,6 +41,7 @@ STATUSES: Mapping[type, int] = {
     requests.RangeNotSatisfiable: 416,
     requests.NotReady: 503,
 }
+_LONGEST_TEXT = 2000
 
 # What Starlette raises by itself: its status, our word for it.
 _STARLETTE_TYPES = {400: "request-malformed", 404: "path-not-found", 405: "method-not-allowed"}
@@ -63,11 +64,16 @@ def problem(
         "type": TYPES + slug,
         "title": slug.replace("-", " ").capitalize(),
         "status": status,
-        "detail": detail,
+        "detail": _printable(detail),
     }
     if where:
-        body["where"] = where
+        body["where"] = _printable(where)
     return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def _printable(text: str) -> str:
+    """``text``, parts of which a client chose: without lone surrogates, and not endless."""
+    return text[:_LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
 
 
 def install(app: FastAPI) -> None:

@@ -5,13 +5,11 @@ from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
 
 from tieshare.recipe import PenaltyName, Recipe, TaskName
 from tieshare_service import ids
 from tieshare_service.control.errors import UnknownParameter
 from tieshare_service.errors import NoSuchDataset, NoSuchJob, NoSuchModel, NotFound
-from tieshare_service.records import Status
 from tieshare_service.submission import Asked
 
 _DEFAULT = Recipe()
@@ -45,32 +43,36 @@ PathModel = Annotated[ModelId, Path(alias="id")]
 PathDataset = Annotated[DatasetId, Path(alias="id")]
 PathJob = Annotated[JobId, Path(alias="id")]
 
-# Optional values may be left out; null is no value that a query or a header could hold.
-_Printable = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
-_Token = Annotated[str, Field(max_length=100)]
-_Key = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
-
 UploadName = Annotated[
-    _Printable | SkipJsonSchema[None],
-    Query(alias="name", description="what to call it; its id where this is left out"),
+    str | None,
+    Query(
+        alias="name",
+        description="what to call it; its id where this is left out",
+        pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
+    ),
 ]
 PageSize = Annotated[int, Query(ge=1, le=1000)]
 PageToken = Annotated[
-    _Token | SkipJsonSchema[None], Query(description="next_page_token of the page before")
+    str | None, Query(description="next_page_token of the page before", max_length=100)
 ]
 IdempotencyKey = Annotated[
-    _Key | SkipJsonSchema[None],
+    str | None,
     Header(
         alias="Idempotency-Key",
         description="the same key with the same request gives the same job, however often",
+        pattern=r"^[\x21-\x7e]{1,255}$",
     ),
 ]
-EventSeq = Annotated[int, Field(ge=0, le=_LARGEST_SEQ)]
+LastSeen = Annotated[int, Query(ge=0, le=_LARGEST_SEQ, description="the last event seen")]
 LastEventId = Annotated[
-    EventSeq | SkipJsonSchema[None],
-    Header(alias="Last-Event-ID", description="of a broken stream; wins over `after`"),
+    int | None,
+    Header(
+        alias="Last-Event-ID",
+        ge=0,
+        le=_LARGEST_SEQ,
+        description="of a broken stream; wins over `after`",
+    ),
 ]
-OnlyStatus = Annotated[Status | SkipJsonSchema[None], Query(alias="status")]
 
 
 def _whole(value: object) -> object:

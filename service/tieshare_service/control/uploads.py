@@ -13,6 +13,7 @@ from tieshare_service.control.errors import BadHeader, Disconnected, Unsupported
 
 # An integrity field is a dictionary of algorithm=:base64: (RFC 9530, RFC 9651).
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]*):(?:;[^,]*)?\s*(?=,|$)")
+_MOST_DIGITS = 18
 
 
 def new_upload(request: Request, name: str | None, limit: int) -> NewUpload:
@@ -34,7 +35,7 @@ def new_upload(request: Request, name: str | None, limit: int) -> NewUpload:
             where="Content-Type",
         )
     length = request.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > limit:
+    if length.isdecimal() and (len(length) > _MOST_DIGITS or int(length) > limit):
         raise TooLarge(limit)
     return NewUpload(_chunks(request), limit, name, _announced_sha256(request))
 

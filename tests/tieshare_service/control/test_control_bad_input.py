@@ -46,9 +46,7 @@ def refused(http: httpx.Client, kind: str, bad: Bad) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_truncated_model_is_refused(
-    http: httpx.Client, model_bytes: bytes, share: float
-) -> None:
+def test_a_truncated_model_is_refused(http: httpx.Client, model_bytes: bytes, share: float) -> None:
     refused(http, "models", Bad(model_bytes[: int(len(model_bytes) * share)], "model-not-onnx"))
 
 
@@ -250,3 +248,16 @@ def test_a_job_request_that_is_not_called_json_is_refused(
     answer = http.post("/v1/jobs", content=b"{}", headers={"Content-Type": media_type})
     assert answer.status_code == 415
     assert answer.json()["where"] == "Content-Type"
+
+
+@pytest.mark.parametrize("body", [r'{"\ud800": 1}', r'{"model": "\ud800", "dataset": "x"}'])
+def test_text_that_is_no_unicode_is_refused(http: httpx.Client, body: str) -> None:
+    answer = http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (404, 422)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_refusal_does_not_repeat_all_that_was_sent(http: httpx.Client) -> None:
+    answer = http.post("/v1/jobs", json={"x" * 100_000: 1})
+    assert answer.status_code == 422
+    assert len(answer.content) < 5000

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tieshare_service.settings import Settings
+from tieshare_service.control.services import Services
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ def test_a_range_that_begins_after_the_file_is_refused_with_its_size(
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("asked", ["bytes=9-5", "bytes=-", "lines=1-2", "bytes=0-1,5-6", "x"])
+@pytest.mark.parametrize(
+    "asked", ["bytes=9-5", "bytes=-", "lines=1-2", "bytes=0-1,5-6", f"bytes={'9' * 5000}-", "x"]
+)
 def test_a_range_that_is_none_or_several_is_answered_with_the_whole_file(
     http: httpx.Client, place: str, model_bytes: bytes, asked: str
 ) -> None:
@@ -98,9 +100,9 @@ def test_a_file_that_the_client_has_in_another_version_is_sent(
 
 
 def test_a_file_that_vanished_is_not_found(
-    http: httpx.Client, place: str, settings: Settings
+    http: httpx.Client, services: Services, place: str
 ) -> None:
-    (only,) = (settings.blobs_dir / "models").iterdir()
+    (only,) = (services.settings.blobs_dir / "models").iterdir()
     Path(only).unlink()
     answer = http.get(place)
     assert answer.status_code == 404

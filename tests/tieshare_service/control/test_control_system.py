@@ -2,10 +2,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import httpx
 
+from tieshare_service.control.services import Services
 from tieshare_service.settings import Settings
+
+Serve = Callable[[Settings], tuple[httpx.Client, Services]]
 
 
 def test_a_service_that_can_work_is_alive_and_ready(http: httpx.Client) -> None:
@@ -15,8 +19,9 @@ def test_a_service_that_can_work_is_alive_and_ready(http: httpx.Client) -> None:
 
 
 def test_a_service_without_its_data_folder_is_alive_and_not_ready(
-    http: httpx.Client, settings: Settings
+    serve: Serve, settings: Settings
 ) -> None:
+    http, _ = serve(settings)
     shutil.rmtree(settings.data_dir)
     settings.data_dir.write_text("a file")
     assert http.get("/healthz").status_code == 200
@@ -27,11 +32,13 @@ def test_a_service_without_its_data_folder_is_alive_and_not_ready(
 
 
 def test_metrics_count_jobs_uploads_and_requests(
-    http: httpx.Client, uploaded: tuple[str, str], model_bytes: bytes
+    serve: Serve, settings: Settings, model_bytes: bytes, dataset_bytes: bytes
 ) -> None:
-    http.post("/v1/models", content=model_bytes)
+    http, _ = serve(settings)
+    model = http.post("/v1/models", content=model_bytes).json()["id"]
+    dataset = http.post("/v1/datasets", content=dataset_bytes).json()["id"]
     for _ in range(2):
-        http.post("/v1/jobs", json={"model": uploaded[0], "dataset": uploaded[1]})
+        http.post("/v1/jobs", json={"model": model, "dataset": dataset})
     http.get("/v1/jobs/nothing")
     http.get("/no/such/path")
     answer = http.get("/metrics")

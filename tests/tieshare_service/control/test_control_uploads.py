@@ -98,14 +98,14 @@ def test_a_token_that_no_list_returned_is_refused(http: httpx.Client, kind: str)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_deleted_is_gone_with_its_file(
-    http: httpx.Client, bodies: Bodies, settings: Settings, kind: str
+    http: httpx.Client, services: Services, bodies: Bodies, kind: str
 ) -> None:
     place = http.post(f"/v1/{kind}", content=bodies[kind]).headers["Location"]
     gone = http.delete(place)
     assert (gone.status_code, gone.content) == (204, b"")
     for answer in (http.get(place), http.delete(place), http.get(f"{place}/content")):
         assert (answer.status_code, slug(answer)) == (404, f"{kind[:-1]}-not-found")
-    assert list((settings.blobs_dir / kind).iterdir()) == []
+    assert list((services.settings.blobs_dir / kind).iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,7 +188,7 @@ def test_a_body_that_is_coded_or_wrapped_is_refused(
 
 @pytest.mark.parametrize("header", ["Repr-Digest", "Content-Digest"])
 def test_a_digest_that_is_sent_along_has_to_be_the_bodys(
-    http: httpx.Client, settings: Settings, model_bytes: bytes, header: str
+    http: httpx.Client, services: Services, model_bytes: bytes, header: str
 ) -> None:
     def post(digest: bytes) -> httpx.Response:
         value = f"md5=:AAAA:, sha-256=:{base64.b64encode(digest).decode()}:"
@@ -203,7 +203,7 @@ def test_a_digest_that_is_sent_along_has_to_be_the_bodys(
         "header-invalid",
         header,
     )
-    assert len(list((settings.blobs_dir / "models").iterdir())) == 1
+    assert len(list((services.settings.blobs_dir / "models").iterdir())) == 1
 
 
 def test_a_digest_of_another_kind_is_not_asked_about(
@@ -214,13 +214,13 @@ def test_a_digest_of_another_kind_is_not_asked_about(
 
 
 def test_a_client_that_goes_away_in_the_middle_leaves_nothing(
-    http: httpx.Client, settings: Settings
+    http: httpx.Client, services: Services
 ) -> None:
     with socket.create_connection((http.base_url.host, http.base_url.port or 0)) as connection:
         head = "POST /v1/models HTTP/1.1\r\nHost: api\r\nContent-Length: 5000000\r\n\r\n"
         connection.sendall(head.encode() + bytes(2_000_000))
-        _until(lambda: len(leftovers(settings)) == 1)
-    _until(lambda: leftovers(settings) == [])
+        _until(lambda: len(leftovers(services.settings)) == 1)
+    _until(lambda: leftovers(services.settings) == [])
     assert http.get("/v1/models").json()["items"] == []
     assert http.get("/healthz").status_code == 200
 

@@ -1,0 +1,54 @@
+# What people and CI run. Each target makes the environment it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= compress,dev
+# Where torch comes from, if not from the default index. Without a GPU:
+#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu ...
+TORCH_INDEX ?=
+# CI runs every test; by hand the slow ones are left out: make test TESTS=tests runs them too.
+TESTS ?= $(if $(CI),tests,-m "not slow" tests)
+
+bin := $(VENV)/bin
+comma := ,
+installed := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: install demo serve test check format bench openapi clean
+
+install: $(installed)
+
+$(installed): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(bin)/pip install --quiet -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(bin)/pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	touch $@
+
+demo: install
+	$(bin)/python -m examples.demo
+
+serve: install
+	$(bin)/tieshare serve
+
+test: install
+	$(bin)/pytest -q $(TESTS)
+
+check: install
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+
+format: install
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+bench: install
+	$(bin)/python -m benchmarks.prox
+	$(bin)/python -m benchmarks.mnist
+	$(bin)/python -m benchmarks.serving
+	$(bin)/python -m benchmarks.memory
+
+openapi: install
+	$(bin)/python -m tieshare_service.openapi
+
+clean:
+	rm -rf $(VENV) demo tieshare-data dist

@@ -1,0 +1,193 @@
+"""The main job on the real service: upload, job, download, inference; cancel; a killed API."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnxruntime as ort
+import psutil
+import pytest
+import torch
+from onnx import numpy_helper, parser
+from sklearn.datasets import load_digits
+from torch import nn
+
+from tieshare_service.client import Client, Job, JobCancelled, Retry
+
+pytestmark = pytest.mark.slow
+
+NETWORK = """
+<ir_version: 9, opset_import: ["" : 20]>
+digits (float[batch, 64] x) => (float[batch, 10] logits) {
+    hidden = Gemm<transB = 1>(x, w1, b1)
+    active = Relu(hidden)
+    logits = Gemm<transB = 1>(active, w2, b2)
+}
+"""
+SHORT = {"path_epochs": 10, "retrain_epochs": 3}
+ENDLESS = {"path_epochs": 100_000}
+# Outlives the second or two that a killed API needs to come back.
+PATIENT = Retry(attempts=12)
+
+
+@dataclass(frozen=True)
+class Service:
+    process: subprocess.Popen[str]
+    api: str
+    inference: str
+
+    def pid(self, role: str) -> int:
+        for child in psutil.Process(self.process.pid).children():
+            if role in child.cmdline():
+                return int(child.pid)
+        raise LookupError(role)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    command = [sys.executable, "-m", "tieshare_service.cli", "serve", "--port", "0"]
+    command += ["--inference-port", "0", "--threads", "1"]
+    command += ["--data-dir", str(tmp_path_factory.mktemp("data"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("ready"):
+                break
+        api, inference = re.findall(r"http://\S+", "".join(said[:2]))
+        yield Service(process, api, inference)
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        assert process.wait(15) == 0
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.api, retry=PATIENT) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    images, labels = load_digits(return_X_y=True)
+    return (images / 16).astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def submit(
+    client: Client,
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Job]:
+    """Submits a job on a trained 64-48-10 network, uploaded once."""
+    folder = tmp_path_factory.mktemp("uploads")
+    (folder / "digits.onnx").write_bytes(trained(*digits))
+    np.savez_compressed(folder / "digits.npz", x=digits[0], y=digits[1])
+    model = client.models.create(folder / "digits.onnx")
+    dataset = client.datasets.create(folder / "digits.npz")
+
+    def submit(recipe: dict[str, Any], name: str) -> Job:
+        target = {"max_drop": 0.05}
+        return client.jobs.submit(model.id, dataset.id, name=name, recipe=recipe, target=target)
+
+    return submit
+
+
+def trained(images: np.ndarray, labels: np.ndarray) -> bytes:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    for _ in range(150):
+        optimizer.zero_grad()
+        torch.autograd.backward(nn.functional.cross_entropy(network(x), y))
+        optimizer.step()
+    model = parser.parse_model(NETWORK)
+    names = ("w1", "b1", "w2", "b2")
+    for name, parameter in zip(names, network.parameters(), strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(parameter.detach().numpy(), name))
+    return bytes(model.SerializeToString())
+
+
+def infer(service: Service, name: str, x: np.ndarray) -> np.ndarray:
+    """The answer of the inference endpoint, as soon as it has the model."""
+    url = f"{service.inference}/v2/models/{name}"
+    deadline = time.monotonic() + 5
+    while not httpx.get(f"{url}/ready").is_success:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.tolist()}
+    answer = httpx.post(f"{url}/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 200, answer.text
+    output = answer.json()["outputs"][0]
+    return np.array(output["data"], np.float32).reshape(output["shape"])
+
+
+def test_a_posted_network_comes_back_smaller_and_is_served(
+    service: Service,
+    client: Client,
+    submit: Callable[..., Job],
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    job = client.jobs.wait(submit(SHORT, "smaller").id, timeout_s=120)
+    assert job.result is not None
+    assert job.result.served is not None
+    for artifact in client.jobs.artifacts(job.id):
+        client.jobs.download(job.id, artifact.name, tmp_path / artifact.name)
+    report = job.result.report
+    shared = (tmp_path / "shared.onnx").read_bytes()
+    session = ort.InferenceSession(shared, providers=["CPUExecutionProvider"])
+    x, y = digits[0][:32], digits[1]
+    (expected,) = session.run(None, {"x": x})
+
+    assert np.array_equal(infer(service, "smaller", x), expected)
+    assert (job.result.served.name, job.result.served.version) == ("smaller", 1)
+    assert report["shared"]["bytes"] == len(shared) < report["baseline"]["bytes"]
+    assert report["shared"]["compression_ratio"] > 1
+    (answers,) = session.run(None, {"x": digits[0]})
+    assert (np.argmax(answers, axis=1) == y).mean() > 0.85
+
+
+def test_a_job_that_would_run_for_hours_is_cancelled_at_once(
+    client: Client, submit: Callable[..., Job]
+) -> None:
+    job = submit(ENDLESS, "endless")
+    for event in client.jobs.watch(job.id):
+        if event.type == "progress" and event.data["stage"] == "path":
+            break
+    began = time.monotonic()
+    client.jobs.cancel(job.id)
+    with pytest.raises(JobCancelled):
+        client.jobs.wait(job.id, timeout_s=30)
+
+    assert time.monotonic() - began < 5
+
+
+def test_a_killed_api_comes_back_and_the_job_never_noticed(
+    service: Service, client: Client, submit: Callable[..., Job]
+) -> None:
+    job = submit({**SHORT, "path_epochs": 40}, "survivor")
+    killed = 0
+    seen = []
+    for event in client.jobs.watch(job.id):
+        seen.append(event.seq)
+        if event.type == "progress" and not killed:
+            killed = service.pid("api")
+            os.kill(killed, signal.SIGKILL)
+    done = client.jobs.wait(job.id)
+
+    assert seen == list(range(1, len(seen) + 1))
+    assert service.pid("api") != killed
+    assert (done.status, done.attempt) == ("succeeded", 1)
+    assert len(client.jobs.artifacts(job.id)) == 3
