@@ -66,8 +66,8 @@ def compress(
 
 
 def _run(job: Job, dense_bytes: int) -> Result:
-    job.narrator.step("check")
-    check_twin(job)
+    with job.narrator.step("check"):
+        check_twin(job)
     walked = walk(job)
     points = Points(job, walked.layers)
     search = Search(
@@ -80,10 +80,10 @@ def _run(job: Job, dense_bytes: int) -> Result:
         tie=job.recipe.tie,
     )
     choice = search.run(job.recipe.target)
-    job.narrator.step("export")
-    small = shared(choice.chosen.tied, job.samples)
-    job.narrator.step("measure")
-    report = summarise(job, walked.layers, choice, small, dense_bytes)
+    with job.narrator.step("export"):
+        small = shared(choice.chosen.tied, job.samples)
+    with job.narrator.step("measure"):
+        report = summarise(job, walked.layers, choice, small, dense_bytes)
     return Result(choice.chosen.tied, small.model, report)
 
 

@@ -1,7 +1,8 @@
 """How a running job tells where it is, and how long it will still take."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,10 +53,13 @@ class Narrator:
         self.path_s = self.retrain_s = 0.0  # of the last epoch
         self.last = clock()
 
-    def step(self, stage: Stage) -> None:
-        """A step without epochs begins."""
-        self.last = self.clock()
+    @contextmanager
+    def step(self, stage: Stage) -> Iterator[None]:
+        """A step without epochs begins, and ends."""
         self.listener(Progress(stage, 0, 1, unit="steps"))
+        yield
+        self.listener(Progress(stage, 1, 1, unit="steps"))
+        self.last = self.clock()
 
     def path(self, done: int, metrics: dict[str, float]) -> None:
         """An epoch of stage 1 is done."""

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tieshare.errors import RecipeError
 
@@ -23,6 +23,7 @@ class Target:
     min_ratio: float | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self, "target.")
         if (self.max_drop is None) == (self.min_ratio is None):
             raise RecipeError("give exactly one of max_drop and min_ratio", where="target")
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
@@ -62,6 +63,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_types(self)
         for name, allowed in (("penalty", PenaltyName), ("task", TaskName)):
             if getattr(self, name) not in get_args(allowed):
                 raise RecipeError(f"must be one of {', '.join(get_args(allowed))}", where=name)
@@ -101,3 +103,16 @@ class Recipe:
             except TypeError as error:
                 raise RecipeError(str(error), where="target") from error
         return cls(**values)
+
+
+def _check_types(options: Target | Recipe, prefix: str = "") -> None:
+    """Every value has the type that its field declares; a whole number will do for a float."""
+    declared = get_type_hints(type(options))
+    for item in fields(options):
+        value, wanted = getattr(options, item.name), declared[item.name]
+        if get_origin(wanted) is Literal:
+            wanted = str
+        allowed = (wanted, int) if float in (wanted, *get_args(wanted)) else (wanted,)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and wanted is not bool):
+            name = getattr(wanted, "__name__", str(wanted))
+            raise RecipeError(f"must be of type {name}, not {value!r}", where=prefix + item.name)

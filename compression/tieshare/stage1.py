@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tieshare.errors import UnsupportedModel
+from tieshare.errors import RecipeError, UnsupportedModel
 from tieshare.exports.units import Units, read_units
 from tieshare.graph.structure import Layer, Structure, from_rows, to_rows
 from tieshare.graph.tensors import Array
@@ -80,7 +80,10 @@ class RisingPath:
         self.total = sum(twin.parameter(name).numel() for name in twin.names)
 
     def epoch(self) -> Snapshot:
-        """Train one epoch, shrink on the way, then raise the strength."""
+        """Train one epoch, shrink on the way, then raise the strength.
+
+        RecipeError: weights are no numbers any more, as the learning rate is too large.
+        """
         self.twin.train()
         for step, index in enumerate(self.trainer.batches(self.seed, self.done), start=1):
             descend(self.optimizer, self.trainer.loss(self.twin, index))
@@ -121,7 +124,9 @@ class RisingPath:
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
         # Not Adam: its steps are as long for a useless row as for a needed one, so that no
         # penalty tells the two apart.
-        return torch.optim.SGD(self.twin.parameters(), lr=rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(
+            self.twin.parameters(), lr=rate, momentum=0.9, nesterov=True, fused=True
+        )
 
     @torch.no_grad()
     def _shrink(self, steps: int) -> None:
@@ -129,6 +134,11 @@ class RisingPath:
         for item in self.regularised:
             alive = self.alive[item.layer.name]
             weight = self.twin.parameter(item.layer.weight)
+            if not weight.isfinite().all():
+                raise RecipeError(
+                    f"training diverges at rate {self.rate:g}; a smaller one is needed",
+                    where="learning_rate",
+                )
             penalty = item.penalty.at(self.strength * item.unit)
             self.alive[item.layer.name] = shrink(
                 weight, item.layer, penalty, step=self.rate * steps, alive=alive

@@ -121,4 +121,4 @@ class Retraining:
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        return torch.optim.Adam(trained, lr=rate)
+        return torch.optim.Adam(trained, lr=rate, fused=True)

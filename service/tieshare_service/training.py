@@ -105,4 +105,6 @@ class Training:
 
 def _limited_to(threads: int) -> dict[str, str]:
     libraries = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "NUMBA", "VECLIB_MAXIMUM")
-    return {f"{library}_NUM_THREADS": str(threads) for library in libraries}
+    limits = {f"{library}_NUM_THREADS": str(threads) for library in libraries}
+    # Threads that spin while they wait are many times slower once another process wants the core.
+    return {"OMP_WAIT_POLICY": "PASSIVE"} | limits

@@ -101,13 +101,18 @@ def _mirrored(x: Tensor, axis: int, before: int, after: int, *, edge: bool) -> T
 
 
 def _reshape(node: Node) -> Operation:
-    """0 copies the axis of the input, unless allowzero says that it means zero."""
+    """0 copies the axis of the input, unless allowzero says that it means zero.
+
+    A target without -1 that was written down for batches of another size follows the input's.
+    """
     keeps_zero = node.setting("allowzero", default=0) == 1
 
     def sizes(target: list[int], x: Tensor) -> list[int]:
-        if keeps_zero or 0 not in target:
-            return target
-        return [size or x.shape[axis] for axis, size in enumerate(target)]
+        if not keeps_zero and 0 in target:
+            target = [size or x.shape[axis] for axis, size in enumerate(target)]
+        if -1 not in target and _product(target) != x.numel():
+            return [-1, *target[1:]]
+        return target
 
     known = node.setting("shape", 1)
     if known is None:

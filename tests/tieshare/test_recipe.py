@@ -1,0 +1,109 @@
+import math
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+
+from tieshare.errors import RecipeError
+from tieshare.penalties import PENALTIES
+from tieshare.recipe import PenaltyName, Recipe, Target
+
+NAN, INFINITY = math.nan, math.inf
+
+
+def refused(make: Callable[[], object]) -> RecipeError:
+    with pytest.raises(RecipeError) as caught:
+        make()
+    assert caught.value.type == "recipe-invalid"
+    return caught.value
+
+
+def test_nothing_need_be_said() -> None:
+    assert Recipe().target == Target(max_drop=0.01)
+    assert Recipe.from_dict({}) == Recipe()
+
+
+def test_a_target_is_exactly_one_of_two() -> None:
+    assert refused(Target).where == "target"
+    assert refused(lambda: Target(max_drop=0.01, min_ratio=2.0)).where == "target"
+
+
+@pytest.mark.parametrize("max_drop", [-1e-9, 1.0, NAN, INFINITY])
+def test_a_loss_is_a_fraction_below_one(max_drop: float) -> None:
+    assert refused(lambda: Target(max_drop=max_drop)).where == "target.max_drop"
+
+
+@pytest.mark.parametrize("min_ratio", [0.999, 0.0, -3.0, NAN])
+def test_a_ratio_is_at_least_one(min_ratio: float) -> None:
+    assert refused(lambda: Target(min_ratio=min_ratio)).where == "target.min_ratio"
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    assert Target(max_drop=0.0).max_drop == 0
+    assert Target(min_ratio=1.0).min_ratio == 1
+    lowest = Recipe(distill=0.0, l2=0.0, preference=-1.0, path_epochs=1, batch_size=1, seed=0)
+    assert lowest.preference == -1
+    assert Recipe(distill=1.0, preference=1.0).distill == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("penalty", "ridge"),
+        ("task", "clustering"),
+        ("path_epochs", 0),
+        ("retrain_epochs", -1),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", NAN),
+        ("temperature", INFINITY),
+        ("temperature", -4.0),
+        ("scale", 0.0),
+        ("scale", INFINITY),
+        ("distill", 1.0001),
+        ("distill", -0.1),
+        ("distill", NAN),
+        ("l2", -1e-9),
+        ("l2", INFINITY),
+        ("l2", NAN),
+        ("preference", 1.1),
+        ("preference", NAN),
+        ("seed", -1),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_the_name_of_its_field(field: str, value: Any) -> None:
+    assert refused(lambda: Recipe(**{field: value})).where == field
+
+
+def test_what_is_allowed_is_said_where_there_are_few_choices() -> None:
+    error = refused(lambda: Recipe.from_dict({"penalty": "ridge"}))
+    assert error.message == "must be one of growl, oscar, group_lasso, l1, weight_decay"
+
+
+def test_every_penalty_that_may_be_named_exists() -> None:
+    assert set(PENALTIES) == set(get_args(PenaltyName))
+
+
+def test_plain_data_and_back_is_the_same_recipe() -> None:
+    recipe = Recipe(Target(min_ratio=20.0), penalty="oscar", l2=1e-4, tie=False, path_epochs=9)
+    plain = recipe.to_dict()
+    assert plain["target"] == {"max_drop": None, "min_ratio": 20.0}
+    assert plain["temperature"] == 4.0
+    assert Recipe.from_dict(plain) == recipe
+
+
+def test_plain_data_is_not_changed_by_reading_it() -> None:
+    plain = {"target": {"min_ratio": 3.0}, "seed": 4}
+    assert Recipe.from_dict(plain).target == Target(min_ratio=3.0)
+    assert plain == {"target": {"min_ratio": 3.0}, "seed": 4}
+
+
+def test_an_unknown_field_is_named() -> None:
+    error = refused(lambda: Recipe.from_dict({"epochs": 3}))
+    assert error.where == "epochs"
+    assert "path_epochs" in error.message
+
+
+@pytest.mark.parametrize("target", [{"drop": 0.1}, 0.1, {"max_drop": "little"}, None])
+def test_a_target_of_another_form_is_refused(target: Any) -> None:
+    assert refused(lambda: Recipe.from_dict({"target": target})).where == "target"
