@@ -6,6 +6,7 @@ from onnx import ModelProto
 
 from tieshare.cluster import cluster_rows, tie
 from tieshare.exports.count import Counts, count_tied
+from tieshare.exports.rows import read_rows
 from tieshare.exports.tied import tied
 from tieshare.exports.widen import widen
 from tieshare.graph import from_rows, tensors, to_rows
@@ -13,6 +14,9 @@ from tieshare.graph.tensors import Array
 from tieshare.job import Job
 from tieshare.search import Candidate, Point
 from tieshare.stage2 import Retraining
+
+# Of all weights: ties in a layer with less save next to nothing, and cost accuracy as any do.
+_LEAST_SHARE = 0.02
 
 
 class Points:
@@ -46,8 +50,7 @@ class Points:
     def _train(self, start: ModelProto, name: str) -> dict[str, Array]:
         job, epochs = self.job, self.job.plan.retrain_epochs
         training = Retraining(start, job.value, job.trainer, job.recipe, epochs)
-        known = {"compression_ratio": self._count(start).compression_ratio}
-        known |= {"alive_rows": training.alive_rows, "clusters": training.clusters}
+        known = self._known(start)
         saved = job.checkpoints.load(name)
         if saved is not None:
             training.restore(saved)
@@ -56,6 +59,17 @@ class Points:
             job.checkpoints.save(name, training.state())
             job.narrator.retrain(training.done, known | job.trainer.named(score))
         return widen(start, job.structure, training.network.tensors())
+
+    def _known(self, start: ModelProto) -> dict[str, float]:
+        """What retraining does not change, of the regularised layers as along the path."""
+        values = tensors(start)
+        layers = [layer for layer in self.job.structure.layers if layer.name in self.layers]
+        found = [read_rows(to_rows(layer, values[layer.weight])) for layer in layers]
+        return {
+            "compression_ratio": self._count(start).compression_ratio,
+            "alive_rows": float(sum(len(rows.alive) for rows in found)),
+            "clusters": float(sum(rows.clusters for rows in found)),
+        }
 
     def _tied(self, point: Point) -> ModelProto:
         """The network of that epoch, with each cluster of rows set to its mean."""
@@ -68,9 +82,11 @@ class Points:
 
     def _ties(self, sparse: ModelProto, preference: float) -> dict[str, Array]:
         values = tensors(sparse)
+        layers = self.job.structure.layers
+        least = _LEAST_SHARE * sum(layer.rows * layer.columns for layer in layers)
         made = {}
-        for layer in self.job.structure.layers:
-            if layer.name in self.layers:
+        for layer in layers:
+            if layer.name in self.layers and layer.rows * layer.columns >= least:
                 W = to_rows(layer, values[layer.weight])
                 labels = cluster_rows(W, preference, seed=self.job.recipe.seed).labels
                 made[layer.weight] = from_rows(layer, tie(W, labels))

@@ -84,9 +84,6 @@ class Retraining:
                 if not read_rows(W).distinct:
                     layers[layer.weight] = (layer, W)
         self.network = TiedTwin(twin, layers)
-        found = [read_rows(W) for _, W in layers.values()]
-        self.alive_rows = float(sum(len(rows.alive) for rows in found))
-        self.clusters = float(sum(rows.clusters for rows in found))
         rate = trainer.largest_stable_rate(self.network, RATES, self._optimizer)
         self.optimizer = self._optimizer(rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(

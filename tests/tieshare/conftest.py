@@ -5,6 +5,7 @@
 ``taught``   the model after some epochs of Adam on a data set
 ``mlp``      64-32-10, taught the digits
 ``job_of``   what all steps of one job on a model share, its checkpoints in a folder
+``short``    a recipe of few epochs, at a rate that need not be looked for
 """
 
 from collections.abc import Callable, Iterator
@@ -64,11 +65,16 @@ def _job_of(
     listener: Listener = silent,
     **recipe: Any,
 ) -> Job:
-    given = {"target": Target(min_ratio=4.0), "path_epochs": 14, "retrain_epochs": 3}
-    made = Recipe(**(given | {"batch_size": 64} | recipe))
+    given: dict[str, Any] = {"path_epochs": 14, "retrain_epochs": 3, "batch_size": 64}
+    made = Recipe(**({"target": Target(min_ratio=4.0)} | given | recipe))
     splits = fit(data, describe(model).inputs, find_head(model).shape, made)
     narrator = Narrator(listener, made.path_epochs or 1, made.retrain_epochs or 1)
     return Job(model, splits, made, Checkpoints(folder), narrator)
+
+
+def _short(target: Target | None = None, **options: Any) -> Recipe:
+    given: dict[str, Any] = {"path_epochs": 5, "retrain_epochs": 1, "batch_size": 64}
+    return Recipe(target or Target(min_ratio=1.2), **(given | {"learning_rate": 0.05} | options))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -107,3 +113,8 @@ def mlp(digits: Dataset, one_thread: None) -> ModelProto:
 @pytest.fixture(scope="session")
 def job_of() -> Callable[..., Job]:
     return _job_of
+
+
+@pytest.fixture(scope="session")
+def short() -> Callable[..., Recipe]:
+    return _short

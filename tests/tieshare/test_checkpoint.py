@@ -87,8 +87,8 @@ def test_a_kill_before_the_last_step_leaves_the_old_arrays(
 
     checkpoints.save_arrays("epoch-1", {"w": np.zeros(2)})
     place = "os.fsync" if last_step == "fsync" else "pathlib.Path.replace"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(place, kill)
+    monkeypatch.setattr(place, kill)
+    with pytest.raises(Killed):
         checkpoints.save_arrays("epoch-1", {"w": np.ones(2)})
     arrays = checkpoints.load_arrays("epoch-1")
     assert arrays is not None

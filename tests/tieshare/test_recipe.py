@@ -104,6 +104,44 @@ def test_an_unknown_field_is_named() -> None:
     assert "path_epochs" in error.message
 
 
-@pytest.mark.parametrize("target", [{"drop": 0.1}, 0.1, {"max_drop": "little"}, None])
-def test_a_target_of_another_form_is_refused(target: Any) -> None:
-    assert refused(lambda: Recipe.from_dict({"target": target})).where == "target"
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("path_epochs", "5"),
+        ("path_epochs", 2.5),
+        ("batch_size", True),
+        ("tie", 1),
+        ("tie", None),
+        ("seed", 1.0),
+        ("l2", "little"),
+        ("distill", None),
+        ("penalty", 3),
+        ("target", {"max_drop": 0.1}),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(
+    field: str, value: Any
+) -> None:
+    error = refused(lambda: Recipe(**{field: value}))
+    assert error.where == field
+    assert repr(value) in error.message
+
+
+def test_a_whole_number_will_do_for_a_float() -> None:
+    assert Recipe(Target(min_ratio=20), l2=0, temperature=4, learning_rate=1) == Recipe(
+        Target(min_ratio=20.0), l2=0.0, temperature=4.0, learning_rate=1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "where"),
+    [
+        ({"drop": 0.1}, "target"),
+        (0.1, "target"),
+        (None, "target"),
+        ({"max_drop": "little"}, "target.max_drop"),
+        ({"min_ratio": True}, "target.min_ratio"),
+    ],
+)
+def test_a_target_of_another_form_is_refused(target: Any, where: str) -> None:
+    assert refused(lambda: Recipe.from_dict({"target": target})).where == where

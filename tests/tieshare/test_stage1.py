@@ -68,9 +68,11 @@ def test_without_a_penalty_it_is_plain_sgd_bit_for_bit(path_of: Make) -> None:
 
 def test_a_row_that_reached_zero_stays_zero(path_of: Make) -> None:
     path = path_of(strength=STRONG)
-    path.epoch()
+    for _ in range(3):
+        path.epoch()
     before = {name: dead(path, name) for name in ("w1", "w2")}
-    assert all(0 < len(rows) < rows[-1] + 1 for rows in before.values())
+    assert 0 < len(before["w1"]) < 64
+    assert 0 < len(before["w2"]) < 32
     path.strength = 0.0
     for _ in range(2):
         path.epoch()
@@ -165,31 +167,31 @@ def test_the_strength_never_falls_and_rises_by_a_limited_factor(path_of: Make) -
         strengths.append(path.strength)
     growth = np.diff(np.log(strengths))
     assert growth.min() >= 0
-    assert growth.max() <= 0.3 + 1e-12
+    assert growth.max() <= 0.5
 
 
 def test_a_network_that_shrinks_too_fast_waits(path_of: Make) -> None:
-    path = path_of(strength=STRONG)
+    path = path_of(strength=STRONG, path_epochs=100)
     snapshot = path.epoch()
-    assert math.log(snapshot.ratio) > 2 * math.log(100) / 14
+    assert math.log(snapshot.ratio) > 2 * math.log(100) / 100
     assert path.strength == STRONG
 
 
 def test_a_restored_path_goes_on_bit_for_bit(path_of: Make, tmp_path: Path) -> None:
-    whole = path_of(strength=0.05)
-    snapshots = [whole.epoch() for _ in range(4)]
+    whole = path_of(strength=STRONG, path_epochs=40)
+    early = [whole.epoch() for _ in range(3)]
+    whole.strength = 0.01  # weak enough that dead rows would come back to life
     checkpoints = Checkpoints(tmp_path / "cut")
-    first = path_of(strength=0.05)
-    early = [first.epoch() for _ in range(2)]
-    checkpoints.save("path", first.state())
-    second = path_of(learning_rate=0.01)  # the stored rate counts
+    checkpoints.save("path", whole.state())
+    late = [whole.epoch() for _ in range(3)]
+    second = path_of(learning_rate=0.01, path_epochs=40)  # the stored rate counts
     state = checkpoints.load("path")
     assert state is not None
     second.restore(state)
-    late = [second.epoch() for _ in range(2)]
-    assert early + late == snapshots
+    assert [second.epoch() for _ in range(3)] == late
     assert raw(second) == raw(whole)
-    assert (second.strength, second.rate, second.done) == (whole.strength, 0.05, 4)
+    assert (second.strength, second.rate, second.done) == (whole.strength, 0.05, 6)
+    assert early[-1].ratio > 1.3
 
 
 def test_a_rate_that_is_not_given_is_half_of_what_a_trial_stands(path_of: Make) -> None:

@@ -101,9 +101,9 @@ def test_a_score_has_the_name_that_people_know() -> None:
 
 def test_the_teacher_is_asked_about_both_splits_and_left_as_it_is() -> None:
     x = np.arange(6, dtype=np.float32).reshape(6, 1)
-    samples = [Samples((x[part],), x[part]) for part in (slice(4), slice(4, 6), slice(4, 6))]
+    train, held_out = (Samples((part,), part) for part in (x[:4], x[4:]))
     teacher = Slope(3.0)
-    splits = Splits(*samples, task="regression", classes=None)
+    splits = Splits(train, held_out, held_out, "regression", None)
     trainer = Trainer.of(teacher, splits, Objective("regression", 0.5, 1.0), batch=4)
     assert trainer.train.teacher.tolist() == [[0.0], [3.0], [6.0], [9.0]]
     assert trainer.held_out.teacher.tolist() == [[12.0], [15.0]]

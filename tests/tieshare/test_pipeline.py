@@ -1,0 +1,263 @@
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto
+
+import tieshare
+from tieshare.data import Dataset
+from tieshare.errors import (
+    BadArray,
+    DataMismatch,
+    NotNpz,
+    NotOnnx,
+    RecipeError,
+    TieshareError,
+    UnsupportedModel,
+    UnsupportedOperator,
+)
+from tieshare.exports.count import count_shared, count_tied
+from tieshare.graph import structure_of, tensors
+from tieshare.measure import predict
+from tieshare.pipeline import Result, compress
+from tieshare.progress import Progress
+from tieshare.recipe import Recipe, Target
+from tieshare.report import FileReport, Report
+
+Array = np.ndarray
+Make = Callable[..., ModelProto]
+Short = Callable[..., Recipe]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job on the network of digits, with splits of its own for all three uses."""
+
+    model: ModelProto
+    data: Dataset
+    result: Result
+
+    @property
+    def files(self) -> dict[str, tuple[ModelProto, FileReport]]:
+        report = self.result.report
+        return {
+            "baseline": (self.model, report.baseline),
+            "tied": (self.result.tied, report.tied),
+            "shared": (self.result.shared, report.shared),
+        }
+
+    def accuracy(self, model: ModelProto, split: str) -> float:
+        x, y = self.data.arrays[f"x_{split}"], self.data.arrays[f"y_{split}"]
+        return float((predict(model, "logits", [x]).argmax(1) == y).mean())
+
+
+def in_three(digits: Dataset) -> Dataset:
+    arrays: dict[str, Array] = {}
+    for name, array in digits.arrays.items():
+        arrays |= {name: array[:1_100], f"{name}_val": array[1_100:1_400]}
+        arrays[f"{name}_test"] = array[1_400:]
+    return Dataset(arrays)
+
+
+@pytest.fixture(scope="session")
+def small_drop(mlp: ModelProto, digits: Dataset, short: Short) -> Done:
+    data = in_three(digits)
+    recipe = short(Target(max_drop=0.03), path_epochs=20, retrain_epochs=3)
+    return Done(mlp, data, compress(mlp, data, recipe))
+
+
+@pytest.fixture(scope="session")
+def large_ratio(mlp: ModelProto, digits: Dataset, short: Short) -> Done:
+    data = in_three(digits)
+    recipe = short(Target(min_ratio=4.0), path_epochs=20, retrain_epochs=3)
+    return Done(mlp, data, compress(mlp, data, recipe))
+
+
+@pytest.fixture(params=["small_drop", "large_ratio"])
+def done(request: pytest.FixtureRequest) -> Done:
+    found: Done = request.getfixturevalue(request.param)
+    return found
+
+
+def test_both_files_are_valid(done: Done) -> None:
+    for model in (done.result.tied, done.result.shared):
+        onnx.checker.check_model(model, full_check=True)
+
+
+def test_the_tied_file_is_the_upload_with_other_values(done: Done) -> None:
+    assert list(done.result.tied.graph.node) == list(done.model.graph.node)
+    before, after = tensors(done.model), tensors(done.result.tied)
+    assert {name: array.shape for name, array in after.items()} == {
+        name: array.shape for name, array in before.items()
+    }
+
+
+def test_tied_and_shared_answer_alike(done: Done) -> None:
+    x = [done.data.arrays["x_test"]]
+    tied, shared = (predict(m, "logits", x) for m in (done.result.tied, done.result.shared))
+    assert shared == pytest.approx(tied, abs=1e-4 * float(np.abs(tied).max()))
+    assert (shared.argmax(1) == tied.argmax(1)).all()
+
+
+def test_the_report_is_what_is_measured_again_on_the_files(done: Done) -> None:
+    for model, file in done.files.values():
+        assert file.bytes == len(model.SerializeToString())
+        assert file.accuracy == done.accuracy(model, "test")
+    counts = count_tied(done.result.tied, structure_of(done.result.tied))
+    assert done.result.report.tied.unique_parameters == counts.unique_parameters
+    stored = count_shared(done.result.shared, 2_410)
+    assert done.result.report.shared.unique_parameters == stored.unique_parameters
+
+
+def test_unique_parameters_are_what_one_counts_by_hand(done: Done) -> None:
+    values = tensors(done.result.tied)
+    read = values["w2"].any(axis=1)
+    different = {
+        name: len({row.tobytes() for row in values[name] if row.any()}) for name in ("w1", "w2")
+    }
+    unique = different["w1"] * read.sum() + read.sum() + different["w2"] * 10 + 10
+    tied = done.result.report.tied
+    assert tied.unique_parameters == unique
+    assert tied.compression_ratio == pytest.approx(2_410 / unique)
+    assert tied.compression_ratio > 1.2
+    assert done.result.report.shared.bytes < done.result.report.baseline.bytes
+
+
+def test_the_loss_of_accuracy_is_kept_on_the_held_out_samples(small_drop: Done) -> None:
+    before, after = (
+        small_drop.accuracy(model, "val") for model in (small_drop.model, small_drop.result.tied)
+    )
+    assert before - after <= 0.03
+    held_out = small_drop.result.report.held_out
+    assert held_out is not None
+    assert held_out.samples == 300
+    assert held_out.accuracy == pytest.approx(after)
+    assert held_out.drop == pytest.approx(before - after)
+    assert small_drop.result.report.notes == ()
+
+
+def test_the_ratio_is_reached(large_ratio: Done) -> None:
+    assert large_ratio.result.report.tied.compression_ratio >= 4
+    assert large_ratio.accuracy(large_ratio.result.tied, "test") > 0.5
+    (chosen,) = [point for point in large_ratio.result.report.front if point.chosen]
+    assert chosen.compression_ratio == large_ratio.result.report.tied.compression_ratio
+
+
+def test_a_result_is_saved_as_three_files(done: Done, tmp_path: Path) -> None:
+    done.result.save(tmp_path / "a" / "b")
+    folder = tmp_path / "a" / "b"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "report.json",
+        "shared.onnx",
+        "tied.onnx",
+    ]
+    tied = (folder / "tied.onnx").read_bytes()
+    assert tied == done.result.tied.SerializeToString()
+    assert len((folder / "shared.onnx").read_bytes()) == done.result.report.shared.bytes
+    plain = json.loads((folder / "report.json").read_text())
+    assert Report.from_dict(plain) == done.result.report
+
+
+def test_what_was_handed_in_is_not_changed(mlp: ModelProto, digits: Dataset, short: Short) -> None:
+    def raw() -> tuple[bytes, ...]:
+        return mlp.SerializeToString(), *(array.tobytes() for array in digits.arrays.values())
+
+    before = raw()
+    compress(mlp, digits, short(path_epochs=1))
+    assert raw() == before
+
+
+def test_the_package_hands_it_out_by_its_name() -> None:
+    assert tieshare.compress is compress
+
+
+def test_without_a_folder_nothing_is_left_behind(
+    mlp: ModelProto, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: Short
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    heard: list[list[str]] = []
+    compress(
+        mlp,
+        digits,
+        short(path_epochs=1),
+        lambda _: heard.append([path.name for path in tmp_path.iterdir()]),
+    )
+    assert any(names[0].startswith("tieshare-") for names in heard)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_stages_are_told_in_the_order_of_the_job(
+    mlp: ModelProto, digits: Dataset, short: Short
+) -> None:
+    heard: list[Progress] = []
+    compress(mlp, digits, short(), heard.append)
+    stages = [item.stage for item in heard]
+    assert list(dict.fromkeys(stages)) == ["check", "path", "retrain", "export", "measure"]
+    assert all(0 <= item.done <= item.total for item in heard)
+    assert all(item.eta_s is None or item.eta_s >= 0 for item in heard)
+
+
+def bad_jobs(mlp: ModelProto, digits: Dataset) -> dict[str, tuple[Any, Any, type, str]]:
+    """Name -> (model, data, error, where)."""
+    x, y = digits.arrays["x"], digits.arrays["y"]
+    hole = x.copy()
+    hole[5, 3] = np.nan
+    return {
+        "narrow": (mlp, {"x": x[:, :63], "y": y}, DataMismatch, "x"),
+        "short": (mlp, {"x": x, "y": y[:-1]}, DataMismatch, "x"),
+        "labels": (mlp, {"x": x, "y": y + 1}, DataMismatch, "y"),
+        "numbers": (mlp, {"x": x, "y": y * 1.0}, DataMismatch, "y"),
+        "hole": (mlp, {"x": hole, "y": y}, BadArray, "x"),
+        "few": (mlp, {"x": x[:19], "y": y[:19]}, DataMismatch, "y"),
+        "noise": (b"not a model", {"x": x, "y": y}, NotOnnx, ""),
+    }
+
+
+@pytest.mark.parametrize("name", ["narrow", "short", "labels", "numbers", "hole", "few", "noise"])
+def test_bad_input_is_named_before_any_training(
+    mlp: ModelProto, digits: Dataset, tmp_path: Path, name: str, short: Short
+) -> None:
+    model, arrays, error, where = bad_jobs(mlp, digits)[name]
+    heard: list[Progress] = []
+    with pytest.raises(TieshareError) as caught:
+        compress(model, Dataset(arrays), short(), heard.append, tmp_path)
+    assert type(caught.value) is error
+    assert caught.value.where == where
+    assert heard == []
+
+
+def test_a_data_file_that_is_none_is_refused(mlp: ModelProto, tmp_path: Path, short: Short) -> None:
+    (tmp_path / "data.npz").write_bytes(b"PK but no archive")
+    with pytest.raises(NotNpz):
+        compress(mlp, tmp_path / "data.npz", short())
+
+
+def test_an_operator_that_cannot_be_trained_is_named(
+    fresh: Make, digits: Dataset, short: Short
+) -> None:
+    text = "g (float[N, 64] x) => (float[N, 10] y) { h = Gemm (x, w) y = Hardmax (h) }"
+    with pytest.raises(UnsupportedOperator, match="Hardmax"):
+        compress(fresh(text, w=(64, 10)), digits, short())
+
+
+def test_a_network_without_layers_has_nothing_to_compress(
+    fresh: Make, digits: Dataset, short: Short
+) -> None:
+    text = "g (float[N, 10] x) => (float[N, 10] y) { y = Mul (x, w) }"
+    data = Dataset({"x": digits.arrays["x"][:, :10], "y": digits.arrays["y"]})
+    with pytest.raises(UnsupportedModel):
+        compress(fresh(text, w=(10,)), data, short())
+
+
+def test_a_rate_at_which_training_diverges_is_an_error_of_the_recipe(
+    mlp: ModelProto, digits: Dataset, short: Short
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        compress(mlp, digits, short(learning_rate=1e30))
+    assert caught.value.where == "learning_rate"

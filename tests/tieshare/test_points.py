@@ -1,0 +1,173 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from tieshare.checkpoint import Checkpoints
+from tieshare.data import Dataset
+from tieshare.exports.count import count_tied
+from tieshare.exports.rows import read_rows
+from tieshare.graph import tensors
+from tieshare.job import Job
+from tieshare.points import Points
+from tieshare.progress import Listener, Progress, silent
+from tieshare.search import Point
+from tieshare.stage1 import RisingPath
+
+Make = Callable[..., Job]
+EPOCH = 3
+USUAL, LOOSE = Point(EPOCH, 0.6), Point(EPOCH, 0.0)
+
+
+class Cut(Exception):
+    """The process ended here."""
+
+
+@pytest.fixture(scope="session")
+def sparse(
+    job_of: Callable[..., Job],
+    mlp: ModelProto,
+    digits: Dataset,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, np.ndarray]:
+    """The network of digits after some epochs of a strong penalty."""
+    job = job_of(mlp, digits, tmp_path_factory.mktemp("path"), learning_rate=0.05)
+    twin = job.twin(job.model)
+    path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan.path_epochs)
+    path.strength = 0.3
+    for _ in range(EPOCH):
+        path.epoch()
+    return twin.tensors()
+
+
+@pytest.fixture
+def points_of(
+    job_of: Callable[..., Job],
+    mlp: ModelProto,
+    digits: Dataset,
+    sparse: dict[str, np.ndarray],
+    tmp_path: Path,
+) -> Callable[..., Points]:
+    def make(folder: str = "job", listener: Listener = silent, **recipe: object) -> Points:
+        job = job_of(mlp, digits, tmp_path / folder, listener, **recipe)
+        job.checkpoints.save_arrays(f"epoch-{EPOCH}", sparse)
+        return Points(job, [layer.name for layer in job.structure.layers])
+
+    return make
+
+
+@pytest.mark.parametrize("point", [USUAL, LOOSE])
+def test_retraining_does_not_change_the_ratio(
+    points_of: Callable[..., Points], point: Point
+) -> None:
+    points = points_of()
+    before = points.ratio(point)
+    candidate = points.retrain(point)
+    assert before == candidate.ratio
+    assert candidate.ratio == pytest.approx(2_410 / candidate.unique)
+    assert candidate.ratio > 1.5
+
+
+def test_the_numbers_of_a_candidate_are_those_of_its_network(
+    points_of: Callable[..., Points],
+) -> None:
+    points = points_of()
+    candidate = points.retrain(USUAL)
+    counts = count_tied(candidate.tied, points.job.structure)
+    assert (candidate.unique, candidate.point) == (counts.unique_parameters, USUAL)
+    right = points.job.trainer.right(points.job.twin(candidate.tied))
+    assert candidate.right.tolist() == right.tolist()
+    assert candidate.score == right.mean()
+
+
+def test_a_lower_preference_ties_more(points_of: Callable[..., Points]) -> None:
+    points = points_of()
+    assert points.ratio(LOOSE) > points.ratio(USUAL)
+
+
+def rows(model: ModelProto) -> dict[str, tuple[int, int]]:
+    """Alive and different rows of the layers of digits, by weight."""
+    found = {name: read_rows(tensors(model)[name]) for name in ("w1", "w2")}
+    return {name: (len(read.alive), read.clusters) for name, read in found.items()}
+
+
+def test_what_was_dead_on_the_path_stays_dead(
+    points_of: Callable[..., Points], sparse: dict[str, np.ndarray]
+) -> None:
+    final = tensors(points_of().retrain(USUAL).tied)
+    for name in ("w1", "w2"):
+        dead = ~sparse[name].any(axis=1)
+        assert dead.any()
+        assert (~final[name].any(axis=1)).tolist() == dead.tolist()
+
+
+def test_without_ties_only_zeros_are_found(points_of: Callable[..., Points]) -> None:
+    tied, untied = points_of(), points_of("untied", tie=False)
+    for alive, different in rows(untied.retrain(USUAL).tied).values():
+        assert different == alive
+    with_ties = rows(tied.retrain(USUAL).tied)
+    assert any(different < alive for alive, different in with_ties.values())
+    assert untied.ratio(USUAL) < tied.ratio(USUAL)
+
+
+def test_layers_that_were_not_regularised_are_not_tied(points_of: Callable[..., Points]) -> None:
+    points = points_of()
+    first = next(layer.name for layer in points.job.structure.layers if layer.weight == "w1")
+    only = Points(points.job, [first])
+    found = rows(only.retrain(LOOSE).tied)
+    assert found["w1"][1] < found["w1"][0]
+    assert found["w2"][1] == found["w2"][0]
+
+
+def test_a_point_that_was_retrained_is_not_trained_again(points_of: Callable[..., Points]) -> None:
+    first = points_of().retrain(USUAL)
+    heard: list[Progress] = []
+    again = points_of(listener=heard.append).retrain(USUAL)
+    assert heard == []
+    assert again.tied.SerializeToString() == first.tied.SerializeToString()
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_point_that_was_cut_off_ends_as_the_whole_one(
+    points_of: Callable[..., Points], epoch: int
+) -> None:
+    def cut(progress: Progress) -> None:
+        if progress.done == epoch:
+            raise Cut
+
+    whole = points_of("whole").retrain(USUAL)
+    with pytest.raises(Cut):
+        points_of("cut", cut).retrain(USUAL)
+    heard: list[Progress] = []
+    resumed = points_of("cut", heard.append).retrain(USUAL)
+    assert [item.done for item in heard] == list(range(epoch + 1, 4))
+    assert resumed.tied.SerializeToString() == whole.tied.SerializeToString()
+    assert resumed.right.tolist() == whole.right.tolist()
+
+
+def test_only_the_outcome_is_kept_of_a_point(points_of: Callable[..., Points]) -> None:
+    points = points_of()
+    points.retrain(USUAL)
+    checkpoints: Checkpoints = points.job.checkpoints
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == [
+        "epoch-3.npz",
+        "point-3-0.6.npz",
+    ]
+
+
+def test_every_epoch_is_told_with_its_numbers(points_of: Callable[..., Points]) -> None:
+    heard: list[Progress] = []
+    points = points_of(listener=heard.append)
+    candidate = points.retrain(USUAL)
+    assert [(item.stage, item.done, item.total) for item in heard] == [
+        ("retrain", epoch, 3) for epoch in (1, 2, 3)
+    ]
+    found = rows(candidate.tied).values()
+    assert heard[-1].metrics == {
+        "compression_ratio": candidate.ratio,
+        "alive_rows": sum(alive for alive, _ in found),
+        "clusters": sum(different for _, different in found),
+        "accuracy": candidate.score,
+    }

@@ -1,0 +1,245 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from tieshare.cluster import tie
+from tieshare.data import Dataset
+from tieshare.exports.count import count_shared, count_tied
+from tieshare.exports.shared import Shared, shared
+from tieshare.exports.tied import tied
+from tieshare.graph import structure_of, tensors
+from tieshare.job import Job
+from tieshare.measure import predict
+from tieshare.recipe import Target
+from tieshare.report import Report
+from tieshare.search import Candidate, Choice, Point
+from tieshare.summary import summarise
+
+DENSE_BYTES = 12_345
+REGULARISED = ["Gemm_0", "Gemm_2"]
+
+
+def labels(n: int, dead: list[int], clusters: list[list[int]]) -> np.ndarray:
+    numbers = np.arange(n)
+    for members in clusters:
+        numbers[members] = members[0]
+    _, numbers = np.unique(numbers, return_inverse=True)
+    numbers[dead] = -1
+    return numbers.astype(np.int64)
+
+
+@pytest.fixture(scope="session")
+def small(mlp: ModelProto) -> ModelProto:
+    """Of 64 inputs 61 are alive in 56 clusters, of 32 hidden units 29 are read, in 28."""
+    values = tensors(mlp)
+    new = {
+        "w1": tie(values["w1"], labels(64, [0, 7, 8], [[1, 2, 3], [10, 20, 30, 40]])),
+        "w2": tie(values["w2"], labels(32, [4, 5, 31], [[0, 1]])),
+    }
+    return tied(mlp, new, structure_of(mlp))
+
+
+@pytest.fixture(scope="session")
+def small_shared(small: ModelProto) -> Shared:
+    return shared(small)
+
+
+@pytest.fixture
+def job(job_of: Callable[..., Job], mlp: ModelProto, digits: Dataset, tmp_path: Path) -> Job:
+    return job_of(mlp, digits, tmp_path)
+
+
+def choice(job: Job, *models: ModelProto, reached: bool = True) -> Choice:
+    """The first of the models is chosen."""
+    tried = []
+    for epoch, model in enumerate(models):
+        counts = count_tied(model, job.structure)
+        right = job.trainer.right(job.twin(model))
+        unique, ratio = counts.unique_parameters, counts.compression_ratio
+        tried.append(Candidate(Point(epoch, 0.6), model, right, unique, ratio))
+    return Choice(tried[0], tried, reached)
+
+
+@pytest.fixture
+def report(job: Job, mlp: ModelProto, small: ModelProto, small_shared: Shared) -> Report:
+    return summarise(job, REGULARISED, choice(job, small, mlp), small_shared, DENSE_BYTES)
+
+
+def accuracy(job: Job, model: ModelProto) -> float:
+    test = job.splits.test
+    return float((predict(model, "logits", test.inputs).argmax(1) == test.target).mean())
+
+
+def test_accuracy_is_that_of_each_file_on_the_test_split(
+    report: Report, job: Job, mlp: ModelProto, small: ModelProto, small_shared: Shared
+) -> None:
+    assert report.baseline.accuracy == accuracy(job, mlp)
+    assert report.tied.accuracy == accuracy(job, small)
+    assert report.shared.accuracy == accuracy(job, small_shared.model)
+    assert report.baseline.accuracy > report.tied.accuracy > 0.1
+
+
+def test_bytes_are_those_of_the_files(
+    report: Report, small: ModelProto, small_shared: Shared
+) -> None:
+    assert report.baseline.bytes == DENSE_BYTES
+    assert report.tied.bytes == len(small.SerializeToString())
+    assert report.shared.bytes == len(small_shared.model.SerializeToString())
+
+
+def test_unique_parameters_are_what_one_counts_by_hand(report: Report) -> None:
+    unique = 56 * 29 + 29 + 28 * 10 + 10
+    assert report.baseline.unique_parameters == report.baseline.parameters == 2_410
+    assert report.tied.unique_parameters == unique
+    assert report.tied.compression_ratio == pytest.approx(2_410 / unique)
+    zeros = 3 * 32 + 61 * 3 + 3 + 3 * 10
+    assert report.tied.sparsity == pytest.approx(zeros / 2_410)
+    assert report.tied.parameter_sharing == pytest.approx((2_410 - zeros) / unique)
+    assert report.paper_ratio == pytest.approx((64 * 32 + 32 * 10) / (56 * 29 + 28 * 10))
+
+
+def test_the_shared_file_is_counted_as_it_is_stored(report: Report, small_shared: Shared) -> None:
+    stored = count_shared(small_shared.model, 2_410)
+    assert report.shared.parameters == stored.parameters < 2_410
+    assert report.shared.compression_ratio == pytest.approx(2_410 / stored.unique_parameters)
+
+
+def test_every_file_is_timed_at_batch_one_and_thirty_two(report: Report) -> None:
+    for file in (report.baseline, report.tied, report.shared):
+        assert list(file.latency_us) == [1, 32]
+        assert min(file.latency_us.values()) > 0
+
+
+def test_every_layer_is_listed_with_its_rows_and_its_form(
+    report: Report, small_shared: Shared
+) -> None:
+    listed = [
+        (item.name, item.operator, item.rows, item.columns, item.alive, item.clusters)
+        for item in report.layers
+    ]
+    assert listed == [("Gemm_0", "Gemm", 64, 32, 61, 56), ("Gemm_2", "Gemm", 32, 10, 29, 28)]
+    assert [item.form for item in report.layers] == [item.form for item in small_shared.choices]
+
+
+def test_the_front_is_what_was_tried_and_one_of_it_is_the_result(
+    report: Report, job: Job, mlp: ModelProto, small: ModelProto
+) -> None:
+    points = [
+        (item.unique_parameters, item.compression_ratio, item.chosen) for item in report.front
+    ]
+    assert points == [(1_943, pytest.approx(2_410 / 1_943), True), (2_410, 1.0, False)]
+    scores = [float(job.trainer.right(job.twin(model)).mean()) for model in (small, mlp)]
+    assert [item.accuracy for item in report.front] == scores
+
+
+def test_the_loss_on_the_held_out_samples_has_its_standard_error(
+    report: Report, job: Job, small: ModelProto
+) -> None:
+    held_out = job.splits.held_out
+
+    def right(model: ModelProto) -> np.ndarray:
+        answers = predict(model, "logits", held_out.inputs).argmax(1)
+        return np.where(answers == held_out.target, 1.0, 0.0)
+
+    lost = right(job.model) - right(small)
+    assert report.held_out is not None
+    assert report.held_out.samples == len(held_out) == 179
+    assert report.held_out.drop == pytest.approx(lost.mean())
+    assert report.held_out.standard_error == pytest.approx(lost.std() / np.sqrt(179))
+    assert report.held_out.accuracy == pytest.approx(right(small).mean())
+
+
+def test_the_recipe_is_there_with_every_default_filled_in(
+    job_of: Callable[..., Job],
+    mlp: ModelProto,
+    small: ModelProto,
+    small_shared: Shared,
+    digits: Dataset,
+    tmp_path: Path,
+) -> None:
+    free = {"path_epochs": None, "retrain_epochs": None, "batch_size": None, "seed": 5}
+    job = job_of(mlp, digits, tmp_path, **free)
+    report = summarise(job, REGULARISED, choice(job, small), small_shared, DENSE_BYTES)
+    assert report.recipe["target"] == {"max_drop": None, "min_ratio": 4.0}
+    assert (report.recipe["path_epochs"], report.recipe["retrain_epochs"]) == (150, 75)
+    assert (report.recipe["batch_size"], report.recipe["task"]) == (32, "classes")
+    assert None not in [report.recipe[name] for name in free]
+    assert report.seeds == {"recipe": 5}
+    assert set(report.versions) >= {"tieshare", "torch", "onnx", "onnxruntime", "numpy", "python"}
+
+
+def test_the_report_is_plain_json_and_back(report: Report) -> None:
+    assert Report.from_dict(json.loads(report.to_json())) == report
+
+
+def test_nothing_is_noted_where_all_is_well(report: Report) -> None:
+    assert report.notes == ()
+
+
+@pytest.mark.parametrize(
+    "missed",
+    [
+        (Target(max_drop=0.01), "the most accurate that was tried"),
+        (Target(min_ratio=50.0), "its smallest point"),
+    ],
+)
+def test_a_target_that_was_missed_is_noted(
+    job_of: Callable[..., Job],
+    mlp: ModelProto,
+    small: ModelProto,
+    small_shared: Shared,
+    digits: Dataset,
+    tmp_path: Path,
+    missed: tuple[Target, str],
+) -> None:
+    target, said = missed
+    job = job_of(mlp, digits, tmp_path, target=target)
+    best = choice(job, small, reached=False)
+    (note,) = summarise(job, REGULARISED, best, small_shared, DENSE_BYTES).notes
+    assert said in note
+
+
+def test_a_model_that_knows_the_held_out_samples_by_heart_is_noted(
+    job_of: Callable[..., Job],
+    mlp: ModelProto,
+    small: ModelProto,
+    small_shared: Shared,
+    digits: Dataset,
+    tmp_path: Path,
+) -> None:
+    """As if it had been trained on all but the test split, which it has not learned at all."""
+    x, y = digits.arrays["x"], digits.arrays["y"]
+    strange = np.random.default_rng(0).permutation(y[:300])
+    data = Dataset({"x": x, "y": y, "x_test": x[:300], "y_test": strange})
+    job = job_of(mlp, data, tmp_path)
+    report = summarise(job, REGULARISED, choice(job, small), small_shared, DENSE_BYTES)
+    (note,) = report.notes
+    assert "x_val" in note
+    assert report.baseline.accuracy == accuracy(job, mlp) < 0.3
+
+
+def test_numbers_are_reported_with_their_squared_error(
+    job_of: Callable[..., Job],
+    fresh: Callable[..., ModelProto],
+    tmp_path: Path,
+) -> None:
+    text = (
+        "g (float[N, 9] x) => (float[N, 2] y) { h = Gemm (x, w, b) r = Tanh (h) y = Gemm (r, v) }"
+    )
+    model = fresh(text, w=(9, 8), b=(8,), v=(8, 2))
+    rng = np.random.default_rng(0)
+    data = Dataset({"x": rng.normal(size=(90, 9)), "y": rng.normal(size=(90, 2))})
+    job = job_of(model, data, tmp_path)
+    report = summarise(job, ["Gemm_0"], choice(job, model), shared(model), DENSE_BYTES)
+    test = job.splits.test
+    error = np.mean((predict(model, "y", test.inputs) - test.target) ** 2)
+    assert report.baseline.loss == pytest.approx(error, rel=1e-6)
+    assert report.baseline.accuracy is None
+    assert report.front[0].loss == pytest.approx(-job.dense.mean())
+    assert report.held_out is not None
+    assert (report.held_out.drop, report.held_out.accuracy) == (0, None)
+    assert "accuracy" not in report.to_json()
