@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from onnx import ModelProto
 
 from tieshare.checkpoint import Checkpoints
@@ -60,9 +61,9 @@ def compress(
     splits = fit(dataset, describe(read).inputs, find_head(read).shape, recipe)
     planned = plan(recipe, len(splits.train.target))
     narrator = Narrator(listener, planned.path_epochs, planned.retrain_epochs)
-    key = hashlib.sha256(raw + json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
     with _workspace(checkpoint_dir) as folder:
-        return _run(Job(read, splits, recipe, Checkpoints(folder / key[:16]), narrator), len(raw))
+        checkpoints = Checkpoints(folder / _key(raw, dataset, recipe))
+        return _run(Job(read, splits, recipe, checkpoints, narrator), len(raw))
 
 
 def _run(job: Job, dense_bytes: int) -> Result:
@@ -85,6 +86,16 @@ def _run(job: Job, dense_bytes: int) -> Result:
     with job.narrator.step("measure"):
         report = summarise(job, walked.layers, choice, small, dense_bytes)
     return Result(choice.chosen.tied, small.model, report)
+
+
+def _key(model: bytes, dataset: Dataset, recipe: Recipe) -> str:
+    """Names what a checkpoint is of: other arguments do not go on from it."""
+    digest = hashlib.sha256(model)
+    digest.update(json.dumps(recipe.to_dict(), sort_keys=True).encode())
+    for name, array in sorted(dataset.arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 def _bytes_of(model: ModelProto | bytes | Path) -> bytes:

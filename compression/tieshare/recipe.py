@@ -90,19 +90,23 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Recipe":
         """The way back; an unknown field is a RecipeError that names it."""
-        known = {item.name for item in fields(cls)}
-        for name in data:
-            if name not in known:
-                raise RecipeError(
-                    f"unknown field; known are {', '.join(sorted(known))}", where=name
-                )
+        _check_names(cls, data)
         values = dict(data)
         if "target" in values:
-            try:
-                values["target"] = Target(**values["target"])
-            except TypeError as error:
-                raise RecipeError(str(error), where="target") from error
+            if not isinstance(values["target"], dict):
+                raise RecipeError("must be an object", where="target")
+            _check_names(Target, values["target"], "target.")
+            values["target"] = Target(**values["target"])
         return cls(**values)
+
+
+def _check_names(kind: type[Target | Recipe], data: dict[str, Any], prefix: str = "") -> None:
+    known = {item.name for item in fields(kind)}
+    for name in data:
+        if name not in known:
+            raise RecipeError(
+                f"unknown field; known are {', '.join(sorted(known))}", where=prefix + name
+            )
 
 
 def _check_types(options: Target | Recipe, prefix: str = "") -> None:

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Collection
 from importlib.metadata import version
 
+import numpy as np
 from onnx import ModelProto
 
 from tieshare.exports.count import count_dense, count_shared, count_tied, paper_ratio
@@ -114,6 +115,16 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
             if job.recipe.target.max_drop is not None
             else "the path ended before it reached the ratio: this is its smallest point"
         )
+    if job.splits.task == "classes":
+        right = float(job.dense.mean())
+        commonest = float(np.bincount(job.splits.held_out.target).max() / len(job.dense))
+        if right <= commonest < 1:
+            notes.append(
+                f"the uploaded model is right on {100 * right:.1f} % of the held-out samples, no "
+                f"better than the commonest class alone, {100 * commonest:.1f} %: does it expect "
+                "inputs of another scale (uint8 is multiplied by the recipe's scale) or another "
+                "order of the classes?"
+            )
     if baseline.accuracy is not None:
         ahead = float(job.dense.mean()) - baseline.accuracy
         noise = float(job.dense.std()) / len(job.dense) ** 0.5

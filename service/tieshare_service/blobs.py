@@ -46,7 +46,7 @@ class TooLarge(BlobError):
     type = "body-too-large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the limit is {limit} bytes", where=f"byte {limit}")
+        super().__init__(f"the body has more than the {limit} bytes allowed", where=f"byte {limit}")
 
 
 class Empty(BlobError):

@@ -117,4 +117,4 @@ def _parsed(variable: str, text: str, kind: Any) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise SettingsError(f"{text!r} is not a {kind.__name__}", where=variable) from error
+        raise SettingsError(f"{text!r} can't be read as {kind.__name__}", where=variable) from error

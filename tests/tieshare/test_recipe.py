@@ -136,7 +136,7 @@ def test_a_whole_number_will_do_for_a_float() -> None:
 @pytest.mark.parametrize(
     ("target", "where"),
     [
-        ({"drop": 0.1}, "target"),
+        ({"drop": 0.1}, "target.drop"),
         (0.1, "target"),
         (None, "target"),
         ({"max_drop": "little"}, "target.max_drop"),

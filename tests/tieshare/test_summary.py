@@ -222,6 +222,21 @@ def test_a_model_that_knows_the_held_out_samples_by_heart_is_noted(
     assert report.baseline.accuracy == accuracy(job, mlp) < 0.3
 
 
+def test_a_model_that_is_no_better_than_a_guess_is_noted(
+    job_of: Callable[..., Job],
+    mlp: ModelProto,
+    small: ModelProto,
+    small_shared: Shared,
+    digits: Dataset,
+    tmp_path: Path,
+) -> None:
+    """As where its inputs are scaled by 1/255 and it was trained on others."""
+    x, y = digits.arrays["x"], digits.arrays["y"]
+    job = job_of(mlp, Dataset({"x": x * np.float32(0), "y": y}), tmp_path)
+    (note,) = summarise(job, REGULARISED, choice(job, small), small_shared, DENSE_BYTES).notes
+    assert f"right on {100 * job.dense.mean():.1f} % of the held-out samples, no better" in note
+
+
 def test_numbers_are_reported_with_their_squared_error(
     job_of: Callable[..., Job],
     fresh: Callable[..., ModelProto],

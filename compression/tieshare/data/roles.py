@@ -42,7 +42,9 @@ def roles_of(arrays: Collection[str], inputs: Sequence[str]) -> Roles:
     used = {name for split in splits for name in (*split.inputs, split.target)}
     for name in arrays:
         if name not in used:
-            stems = ", ".join(inputs) + (" (or x)" if len(inputs) == 1 else "")
+            stems = ", ".join(inputs)
+            if len(inputs) == 1 and inputs[0] != _ANY_INPUT:
+                stems += f" (or {_ANY_INPUT})"
             raise DataMismatch(
                 f"array {name!r} is neither input nor target: the model's inputs are {stems}, the "
                 "target is y, and each name may end in _train, _val or _test",

@@ -53,7 +53,7 @@ def meaning_of(
             )
     if task == "classes":
         return _classes(card, values, output, whole and single)
-    _check_shape(card, output)
+    _check_shape(card, output, asked)
     if task == "multilabel" and not (values[0] >= 0 and values[1] <= 1):
         raise _mismatch(card, f"has values from {values[0]} to {values[1]}; labels are in [0, 1]")
     if max(abs(values[0]), abs(values[1])) > float(np.finfo(np.float32).max):
@@ -94,12 +94,13 @@ def _classes(
     return Meaning("classes", classes)
 
 
-def _check_shape(card: ArrayCard, output: Output) -> None:
+def _check_shape(card: ArrayCard, output: Output, asked: TaskName) -> None:
     if _known(output) and math.prod(card.shape[1:]) != math.prod(output):
+        needed = "classes would be integers" if asked == "auto" else f"{asked} needs the same"
         raise _mismatch(
             card,
             f"has samples of shape {card.shape[1:]}; the model's output has {tuple(output)}, and "
-            "classes would be integers",
+            f"{needed}",
         )
 
 

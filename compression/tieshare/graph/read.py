@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, ValueInfoProto, checker, helper, inliner, shape_inference
+from onnx import ModelProto, ValueInfoProto, checker, defs, helper, inliner, shape_inference
 
-from tieshare.errors import NotOnnx, UnsupportedModel
+from tieshare.errors import NotOnnx, UnsupportedModel, UnsupportedOperator
 from tieshare.graph.head import find_head
 from tieshare.graph.layers import layers_of
 from tieshare.graph.operators import check_operators
@@ -68,7 +68,8 @@ def read_model(data: bytes) -> ModelProto:
             model = inliner.inline_local_functions(model)
         check_shapes(model)
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        raise NotOnnx(f"not a sound ONNX model: {error}") from error
+        _blame_operator(model, error)
+        raise NotOnnx(f"not a sound ONNX model: {str(error).strip()}") from error
     except MemoryError as error:
         raise NotOnnx("not a sound ONNX model: its shapes do not fit into memory") from error
     if model.graph.sparse_initializer:
@@ -98,6 +99,28 @@ def describe(model: ModelProto) -> ModelCard:
     )
 
 
+def _blame_operator(model: ModelProto, error: Exception) -> None:
+    """Name the node where the checker failed over an operator that can't be trained anyway.
+
+    ONNX does not define it, or it is skl2onnx's ZipMap, whose output is declared with a wrong type.
+    """
+    opsets = {item.domain: item.version for item in model.opset_import}
+    local = {(function.domain, function.name) for function in model.functions}
+    for node in model.graph.node:
+        zips = node.op_type == "ZipMap"
+        sound = (node.domain, node.op_type) in local or defs.has(node.op_type, node.domain)
+        if node.domain not in opsets or (sound and not zips):
+            continue
+        raise UnsupportedOperator(
+            node=node.name or node.op_type,
+            operator=node.op_type,
+            opset=opsets[node.domain],
+            reason="convert the classifier with zipmap=False"
+            if zips
+            else "ONNX does not define it",
+        ) from error
+
+
 def _check_weights(seen: View, output: str) -> None:
     weights = weights_of(seen, [output])
     trained = set(weights.trained)
@@ -117,6 +140,12 @@ def _specs(items: Iterable[ValueInfoProto]) -> tuple[TensorSpec, ...]:
         kind = item.type.tensor_type
         if kind.elem_type != _UNDEFINED:
             shape = tuple(dim.dim_value or dim.dim_param or None for dim in kind.shape.dim)
-            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
-            specs.append(TensorSpec(item.name, dtype, shape))
+            specs.append(TensorSpec(item.name, _dtype_name(kind.elem_type), shape))
     return tuple(specs)
+
+
+def _dtype_name(element: int) -> str:
+    """numpy's name; that of a text is not "object", which may be anything."""
+    if element == onnx.TensorProto.STRING:
+        return "str"
+    return np.dtype(helper.tensor_dtype_to_np_dtype(element)).name

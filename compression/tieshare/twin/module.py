@@ -9,6 +9,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from tieshare.errors import UnsupportedModel
+from tieshare.graph.batch import with_free_batch
 from tieshare.graph.operators import OPERATORS, check_operators
 from tieshare.graph.tensors import Array
 from tieshare.graph.view import Node, View, view
@@ -23,7 +24,7 @@ def from_onnx(model: ModelProto, outputs: Sequence[str] | None = None) -> "Twin"
     ``outputs`` are value names, graph outputs by default. UnsupportedOperator: a node of that
     part can't be trained. UnsupportedModel: there is no such value.
     """
-    seen = view(model)
+    seen = view(with_free_batch(model))
     wanted = tuple(seen.outputs if outputs is None else outputs)
     for name in wanted:
         if name not in seen.producers and name not in seen.inputs and name not in seen.tensors:

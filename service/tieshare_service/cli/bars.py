@@ -11,11 +11,13 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TransferSpeedColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 # How each figure of a running job is shown, in this order.
 METRICS: Mapping[str, Callable[[float], str]] = {
@@ -39,11 +41,18 @@ def transfer(label: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
-        TransferSpeedColumn(),
+        _Speed(),
     )
     with Progress(*columns, console=stderr_console()) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class _Speed(TransferSpeedColumn):
+    """Nothing, rather than a question mark, until the speed is known."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.finished_speed or task.speed else Text()
 
 
 class StageBars:
@@ -60,6 +69,7 @@ class StageBars:
             expand=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._waiting: TaskID | None = None
 
     def show(
         self,
@@ -70,6 +80,7 @@ class StageBars:
         metrics: Mapping[str, float],
     ) -> None:
         """Move the line of ``stage``; the lines before it are done."""
+        self._begin()
         if stage not in self._tasks:
             self._finish()
             self._tasks[stage] = self._progress.add_task(stage, total=total, note="", left="")
@@ -81,6 +92,11 @@ class StageBars:
             note=_note(metrics),
         )
 
+    def wait(self) -> None:
+        """A line that says that no worker has begun; the first stage takes its place."""
+        if not self._tasks:
+            self._waiting = self._progress.add_task("queued", total=None, note="", left="")
+
     def __enter__(self) -> "StageBars":
         self._progress.start()
         return self
@@ -91,9 +107,15 @@ class StageBars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._begin()
         if error is None:
             self._finish()
         self._progress.stop()
+
+    def _begin(self) -> None:
+        if self._waiting is not None:
+            self._progress.remove_task(self._waiting)
+            self._waiting = None
 
     def _finish(self) -> None:
         for task in self._progress.tasks:

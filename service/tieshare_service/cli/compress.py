@@ -11,6 +11,7 @@ import click
 
 from tieshare.progress import Progress
 from tieshare.recipe import Recipe
+from tieshare_service.cli import tables
 from tieshare_service.cli.bars import StageBars
 from tieshare_service.cli.extras import require_compress
 from tieshare_service.cli.failures import BadInput
@@ -47,6 +48,7 @@ def compress(model: Path, data: Path, test: Path | None, out: Path, recipe: dict
         result = load("tieshare.pipeline:compress")(model, dataset, checked, listen)
         result.save(folder)
     click.echo(result.report.table())
+    tables.notes(result.report.notes)
     click.echo(f"written to {out}")
 
 

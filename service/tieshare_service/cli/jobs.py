@@ -101,7 +101,10 @@ def get(job_id: str, url: str, as_json: bool) -> None:
 @click.option("--after", default=0, help="Only events after this number.")
 @talks
 def watch(job_id: str, after: int, url: str, as_json: bool) -> None:
-    """Draw the progress of a job until it has ended; exit code 1 where it has no result."""
+    """Draw the progress of a job until it has ended.
+
+    The exit code is 1 where it has no result.
+    """
     _follow(url, job_id, after, as_json)
 
 
@@ -206,12 +209,14 @@ def _follow(url: str, job_id: str, after: int, as_json: bool) -> None:
     if not as_json:
         _print_one(job, as_json)
     if job.status != "succeeded":
-        raise Failure(f"job {job.id} has {job.status}")
+        raise Failure(f"job {job.id} is {job.status}")
 
 
 def _draw(client: Client, job_id: str, after: int) -> None:
     with bars.StageBars() as stages:
         for event in client.jobs.watch(job_id, after):
+            if event.type == "status" and event.data["status"] == "queued":
+                stages.wait()
             if event.type == "progress":
                 told = event.data
                 stages.show(
@@ -240,3 +245,4 @@ def _print_one(job: Job, as_json: bool) -> None:
     tables.show(tables.facts(pairs))
     if job.result:
         tables.show(tables.report(job.result.report))
+        tables.notes(job.result.report.get("notes", ()))

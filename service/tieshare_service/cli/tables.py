@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+import click
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -50,6 +51,12 @@ def report(plain: Mapping[str, Any]) -> Table:
         latency = [f"{file['latency_us'][batch]:,.1f} µs" for batch in batches]
         table.add_row(name, score, *counts, f"{file['compression_ratio']:.1f}x", *latency)
     return table
+
+
+def notes(texts: Iterable[str]) -> None:
+    """Print to stderr what a report says about itself, a paragraph each."""
+    for text in texts:
+        click.echo(f"Note: {text}", err=True)
 
 
 def cell(value: object) -> str:

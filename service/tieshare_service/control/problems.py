@@ -43,6 +43,15 @@ STATUSES: Mapping[type, int] = {
 }
 _LONGEST_TEXT = 2000
 
+# Where pydantic's own words are about Python.
+_REASONS = {
+    "dict_type": "must be an object",
+    "extra_forbidden": "there is no such field",
+    "missing": "is missing",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+}
+
 # What Starlette raises by itself: its status, our word for it.
 _STARLETTE_TYPES = {400: "request-malformed", 404: "path-not-found", 405: "method-not-allowed"}
 
@@ -105,14 +114,28 @@ async def _invalid(_: Request, error: Exception) -> Response:
         reason = first.get("ctx", {}).get("error", "")
         return problem("json-invalid", 400, f"the body is not JSON: {reason}", f"byte {path[0]}")
     where = ".".join(str(part) for part in path) or str(place)
-    return problem("request-invalid", 422, f"{where}: {first.get('msg', '')}", where)
+    reason = _REASONS.get(first.get("type", ""), first.get("msg", ""))
+    return problem("request-invalid", 422, f"{where}: {reason}", where)
 
 
-async def _starlette(_: Request, error: Exception) -> Response:
+async def _starlette(request: Request, error: Exception) -> Response:
     status, detail, headers = 500, "", None
     if isinstance(error, HTTPException):
         status, detail, headers = error.status_code, error.detail, error.headers
+    if status == 400 and error.__cause__ is not None:
+        return _unreadable(error.__cause__)
+    if status == 404:
+        detail = f"there is no {request.url.path}"
+    if status == 405:
+        detail = f"{request.method} is not allowed here"
     return problem(_STARLETTE_TYPES.get(status, "request-refused"), status, detail, "", headers)
+
+
+def _unreadable(cause: BaseException) -> Response:
+    """A JSON body that the parser stumbles over before it can say where."""
+    if isinstance(cause, UnicodeDecodeError):
+        return problem("json-invalid", 400, "the body is not UTF-8", f"byte {cause.start}")
+    return problem("json-invalid", 400, "the body can't be read as JSON", "body")
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:

@@ -148,7 +148,11 @@ def test_missing_double_and_superfluous_arrays_are_named() -> None:
     refused({"x": x, "y": y, "y_train": y}, "two arrays, 'y' and 'y_train'", "y_train")
     refused({"x": x, "y": y, "x_test": x}, "no array for the target: 'y_test'", "y_test")
     refused({"x": x, "y": y, "y_val": y}, "no array for input 'pixels': 'pixels_val'", "pixels_val")
-    refused({"x": x, "y": y, "x_tst": x}, "'x_tst' is neither input nor target", "x_tst")
+    refused(
+        {"x": x, "y": y, "x_tst": x}, "'x_tst' is .* inputs are pixels \\(or x\\), the", "x_tst"
+    )
+    own_name = [Spec("x", ("n", 6))]
+    refused({"x": x, "y": y, "z": x}, "'z' is neither .* inputs are x, the", "z", own_name)
     specs = [Spec("a", ("n", 6)), Spec("b", ("n", 6))]
     refused({"x": x, "b": x, "y": y}, "no array for input 'a': 'a' or 'a_train'", "a", specs)
     refused({"y_val": y, "x_val": x}, "no array for input 'pixels': 'pixels' or", "pixels")
@@ -340,6 +344,9 @@ def test_targets_without_a_meaning_are_refused() -> None:
     refused({"x": x, "y": LABELS * 1.0}, r"'y' has samples of shape \(\).* would be integers", "y")
     classes = "'y' has dtype float64 .* classes are integers"
     refused({"x": x, "y": LABELS * 1.0}, classes, "y", task="classes")
+    refused(
+        {"x": x, "y": LABELS % 2}, r"\(3,\), and multilabel needs the same", "y", task="multilabel"
+    )
     refused({"x": x, "y": one_hot}, "classes are integers", "y", task="classes")
     wide = r"output has shape \(3, 5, 5\) a sample"
     refused({"x": x, "y": LABELS}, wide, "y", output=(3, 5, 5))

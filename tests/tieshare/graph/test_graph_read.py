@@ -211,6 +211,43 @@ def test_an_operator_that_is_not_known_is_named_with_node_and_opset(from_text: M
     assert (caught.value.node, caught.value.operator, caught.value.opset) == ("wave", "Sin", 17)
 
 
+@pytest.mark.parametrize("domain", ["", "acme"])
+def test_an_operator_that_onnx_does_not_define_is_named_too(from_text: Make, domain: str) -> None:
+    model = from_text("""
+        <ir_version: 8, opset_import: ["" : 17, "acme" : 3]>
+        wave (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> {
+            h = MatMul (x, w)
+            [wave] y = Relu (h)
+        }""")
+    model.graph.node[1].op_type = "Wave"
+    model.graph.node[1].domain = domain
+    with pytest.raises(UnsupportedOperator) as caught:
+        read_model(model.SerializeToString())
+    assert (caught.value.node, caught.value.opset) == ("wave", 3 if domain else 17)
+    assert "Wave" in caught.value.operator
+
+
+def test_the_zip_map_of_a_scikit_learn_model_is_refused_with_the_way_out(zoo: Make) -> None:
+    """skl2onnx declares its output as a tensor, which the checker then calls a contradiction."""
+    model = zoo("sklearn-binary")
+    model.graph.node[-1].output[0] = "array"
+    node = helper.make_node("ZipMap", ["array"], ["probabilities"], "zip", domain="ai.onnx.ml")
+    node.attribute.append(helper.make_attribute("classlabels_int64s", [0, 1]))
+    model.graph.node.append(node)
+    with pytest.raises(UnsupportedOperator, match="zipmap=False") as caught:
+        read_model(model.SerializeToString())
+    assert caught.value.node == "zip"
+
+
+def test_labels_that_are_words_are_described_as_such(from_text: Make) -> None:
+    model = from_text(f"""{OPSET}
+        words (float[N, 3] x, string[N] s) => (float[N, 2] y, string[N] t) <float[3, 2] w> {{
+            y = MatMul (x, w)
+            t = Identity (s)
+        }}""")
+    assert describe(model).outputs[1] == TensorSpec("t", "str", ("N",))
+
+
 def test_local_functions_are_inlined(from_text: Make) -> None:
     model = from_text("""
         <ir_version: 8, opset_import: ["" : 17, "local" : 1]>

@@ -19,7 +19,12 @@ FILE = {
     "parameter_sharing": 1.0,
     "latency_us": {"1": 12.5, "32": 99.0},
 }
-REPORT = {"baseline": FILE, "tied": FILE, "shared": {**FILE, "bytes": 9000}}
+REPORT = {
+    "baseline": FILE,
+    "tied": FILE,
+    "shared": {**FILE, "bytes": 9000},
+    "notes": ["the path ended before it reached the ratio"],
+}
 
 
 @pytest.fixture
@@ -114,9 +119,11 @@ def test_a_finished_job_shows_its_table_and_gives_its_files(
 ) -> None:
     job_id = json.loads(ask("jobs", "submit", *uploaded, "--json").stdout)["id"]
     succeed(services)
-    shown = ask("jobs", "watch", job_id).stdout
+    done = ask("jobs", "watch", job_id)
+    shown = done.stdout
 
     assert "digits, version 1" in shown
+    assert done.stderr.endswith("Note: the path ended before it reached the ratio\n")
     assert "97.33 %" in shown
     assert "99.0 µs" in shown
     events = [
@@ -143,7 +150,7 @@ def test_watching_a_cancelled_job_fails(ask: Any, uploaded: tuple[str, str]) -> 
     ask("jobs", "cancel", job_id)
     done = ask("jobs", "watch", job_id, code=1)
 
-    assert done.stderr.splitlines()[-1] == f"Error: job {job_id} has cancelled"
+    assert done.stderr.splitlines()[-1] == f"Error: job {job_id} is cancelled"
     assert json.loads(ask("jobs", "retry", job_id, "--json").stdout)["status"] == "queued"
     assert len(ask("jobs", "events", job_id).stdout.splitlines()) == 4
 

@@ -39,6 +39,8 @@ EXPECTED: dict[type[Exception], int] = {
 }
 
 
+IDS = {"model": "mdl_" + 20 * "a", "dataset": "dat_" + 20 * "a"}
+
 # Errors of other processes, which this API never raises.
 ELSEWHERE = ("inference", "client", "cli", "serve", "worker", "attempt", "child", "training")
 
@@ -99,6 +101,7 @@ def test_a_path_or_a_method_that_does_not_exist_is_a_problem_too(
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["type"] == problems.TYPES + slug
+    assert answer.json()["detail"] in (f"there is no {path}", f"{method} is not allowed here")
     assert ("Allow" in answer.headers) == (status == 405)
 
 
@@ -106,6 +109,34 @@ def test_a_body_that_is_not_json_is_named_by_its_byte(http: httpx.Client) -> Non
     headers = {"Content-Type": "application/json"}
     answer = http.post("/v1/jobs", content=b'{"model": ', headers=headers)
     assert (answer.status_code, answer.json()["where"]) == (400, "byte 10")
+
+
+@pytest.mark.parametrize(
+    ("body", "where"), [(b'{"name": "\xff"}', "byte 10"), (b"[" * 100_000, "body")]
+)
+def test_a_body_that_breaks_the_json_parser_is_said_to_be_no_json(
+    http: httpx.Client, body: bytes, where: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = http.post("/v1/jobs", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["where"]) == (400, where)
+    assert answer.json()["type"] == problems.TYPES + "json-invalid"
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ([], "body: must be an object"),
+        ({**IDS, "recipe": 3}, "recipe: must be an object"),
+        ({**IDS, "foo": 1}, "foo: there is no such field"),
+        ({"foo": 1}, "model: is missing"),
+    ],
+)
+def test_a_refused_field_is_told_in_words_of_json(
+    http: httpx.Client, body: object, detail: str
+) -> None:
+    answer = http.post("/v1/jobs", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (422, detail)
 
 
 def test_a_fault_of_our_own_says_nothing_about_the_inside(settings: Settings) -> None:
