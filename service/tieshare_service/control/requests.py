@@ -79,8 +79,12 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-# In JSON 3.0 is an integer.
-_Int = Annotated[int, BeforeValidator(_whole)]
+# In JSON 3.0 is an integer. The bounds stand next to the type: behind "or null" pydantic would
+# write them into the schema under names of its own, which say nothing there.
+_WHOLE = BeforeValidator(_whole)
+_Epochs = Annotated[int, Field(ge=1, le=_MOST_EPOCHS), _WHOLE]
+_Batch = Annotated[int, Field(ge=1, le=_LARGEST_BATCH), _WHOLE]
+_Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED), _WHOLE]
 
 
 class _Closed(BaseModel):
@@ -120,18 +124,9 @@ class JobRecipe(_Closed):
     preference: float = Field(
         _DEFAULT.preference, ge=-1, le=1, description="higher gives more clusters"
     )
-    path_epochs: _Int | None = Field(
-        _DEFAULT.path_epochs, ge=1, le=_MOST_EPOCHS, description=_FROM_DATA
-    )
-    retrain_epochs: _Int | None = Field(
-        _DEFAULT.retrain_epochs,
-        ge=1,
-        le=_MOST_EPOCHS,
-        description=_FROM_DATA,
-    )
-    batch_size: _Int | None = Field(
-        _DEFAULT.batch_size, ge=1, le=_LARGEST_BATCH, description=_FROM_DATA
-    )
+    path_epochs: _Epochs | None = Field(_DEFAULT.path_epochs, description=_FROM_DATA)
+    retrain_epochs: _Epochs | None = Field(_DEFAULT.retrain_epochs, description=_FROM_DATA)
+    batch_size: _Batch | None = Field(_DEFAULT.batch_size, description=_FROM_DATA)
     learning_rate: float | None = Field(
         _DEFAULT.learning_rate, gt=0, description="null: half the largest that a trial stands"
     )
@@ -143,7 +138,7 @@ class JobRecipe(_Closed):
     task: TaskName = Field(
         _DEFAULT.task, description="auto: integer targets are classes, float targets regression"
     )
-    seed: _Int = Field(_DEFAULT.seed, ge=0, le=_LARGEST_SEED)
+    seed: _Seed = _DEFAULT.seed
 
 
 class JobRequest(_Closed):

@@ -53,6 +53,13 @@ def test_making_the_document_touches_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_every_bound_is_written_in_words_of_json_schema() -> None:
+    recipe = DOCUMENT["components"]["schemas"]["JobRecipe"]["properties"]
+    number, null = recipe["path_epochs"]["anyOf"]
+    assert (number["minimum"], number["maximum"], null["type"]) == (1, 100_000, "null")
+    assert not {'"ge":', '"gt":', '"le":', '"lt":'} & set(json.dumps(DOCUMENT).split())
+
+
 def test_operation_ids_are_plain_and_unique() -> None:
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(set(ids)) == len(ids)

@@ -42,7 +42,8 @@ EXPECTED: dict[type[Exception], int] = {
 IDS = {"model": "mdl_" + 20 * "a", "dataset": "dat_" + 20 * "a"}
 
 # Errors of other processes, which this API never raises.
-ELSEWHERE = ("inference", "client", "cli", "serve", "worker", "attempt", "child", "training")
+WORKERS = ("serve", "supervisor", "worker", "attempt", "child", "training")
+ELSEWHERE = ("inference", "client", "cli", *WORKERS)
 
 
 def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
