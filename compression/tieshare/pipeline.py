@@ -75,17 +75,19 @@ def _run(job: Job, dense_bytes: int) -> Result:
         epochs=[snapshot.epoch for snapshot in walked.snapshots],
         retrain=points.retrain,
         ratio=points.ratio,
-        dense=job.dense,
+        dense=points.dense(),
         relative=job.relative,
         preference=job.recipe.preference,
         tie=job.recipe.tie,
     )
     choice = search.run(job.recipe.target)
-    with job.narrator.step("export"):
-        small = shared(choice.chosen.tied, job.samples)
-    with job.narrator.step("measure"):
+    chosen = choice.chosen
+    metrics = points.known(chosen.tied) | job.trainer.named(chosen.score)
+    with job.narrator.step("export", metrics):
+        small = shared(chosen.tied, job.samples)
+    with job.narrator.step("measure", metrics):
         report = summarise(job, walked.layers, choice, small, dense_bytes)
-    return Result(choice.chosen.tied, small.model, report)
+    return Result(chosen.tied, small.model, report)
 
 
 def _key(model: bytes, dataset: Dataset, recipe: Recipe) -> str:

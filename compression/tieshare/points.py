@@ -44,24 +44,29 @@ class Points:
             self.job.checkpoints.drop(name)
         final = tied(start, values, self.job.structure)
         right = self.job.trainer.right(self.job.twin(final))
-        counts = self._count(final)
-        return Candidate(point, final, right, counts.unique_parameters, counts.compression_ratio)
+        return Candidate(point, final, right, *self._size(final))
+
+    def dense(self) -> Candidate:
+        """The uploaded network itself, which loses nothing."""
+        point = Point(0, self.job.recipe.preference)
+        return Candidate(point, self.job.model, self.job.dense, *self._size(self.job.model))
 
     def _train(self, start: ModelProto, name: str) -> dict[str, Array]:
         job, epochs = self.job, self.job.plan.retrain_epochs
         training = Retraining(start, job.value, job.trainer, job.recipe, epochs)
-        known = self._known(start)
+        known = self.known(start)
         saved = job.checkpoints.load(name)
         if saved is not None:
             training.restore(saved)
+        job.narrator.restart()
         while training.done < epochs:
             score = training.epoch()
             job.checkpoints.save(name, training.state())
             job.narrator.retrain(training.done, known | job.trainer.named(score))
         return widen(start, job.structure, training.network.tensors())
 
-    def _known(self, start: ModelProto) -> dict[str, float]:
-        """What retraining does not change, of the regularised layers as along the path."""
+    def known(self, start: ModelProto) -> dict[str, float]:
+        """The metrics that retraining does not change, of the regularised layers."""
         values = tensors(start)
         layers = [layer for layer in self.job.structure.layers if layer.name in self.layers]
         found = [read_rows(to_rows(layer, values[layer.weight])) for layer in layers]
@@ -91,6 +96,10 @@ class Points:
                 labels = cluster_rows(W, preference, seed=self.job.recipe.seed).labels
                 made[layer.weight] = from_rows(layer, tie(W, labels))
         return made
+
+    def _size(self, model: ModelProto) -> tuple[int, float]:
+        counts = self._count(model)
+        return counts.unique_parameters, counts.compression_ratio
 
     def _count(self, model: ModelProto) -> Counts:
         return count_tied(model, self.job.structure)

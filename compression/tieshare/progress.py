@@ -1,7 +1,7 @@
 """How a running job tells where it is, and how long it will still take."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -54,11 +54,15 @@ class Narrator:
         self.last = clock()
 
     @contextmanager
-    def step(self, stage: Stage) -> Iterator[None]:
-        """A step without epochs begins, and ends."""
-        self.listener(Progress(stage, 0, 1, unit="steps"))
+    def step(self, stage: Stage, metrics: Mapping[str, float] | None = None) -> Iterator[None]:
+        """A step without epochs begins, and ends; ``metrics`` are those of the result."""
+        known = dict(metrics or {})
+        self.listener(Progress(stage, 0, 1, unit="steps", metrics=known))
         yield
-        self.listener(Progress(stage, 1, 1, unit="steps"))
+        self.listener(Progress(stage, 1, 1, unit="steps", metrics=known))
+
+    def restart(self) -> None:
+        """What was done since the last epoch is no part of the next."""
         self.last = self.clock()
 
     def path(self, done: int, metrics: dict[str, float]) -> None:

@@ -70,13 +70,13 @@ class Search:
     ``epochs``    the path's snapshots, from the largest network to the smallest.
     ``retrain``   makes the candidate of a point.
     ``ratio``     the compression ratio of a point, known before it is retrained.
-    ``dense``     (held out,) scores of the uploaded model.
+    ``dense``     the uploaded model, which is the result where nothing smaller will do.
     """
 
     epochs: Sequence[int]
     retrain: Callable[[Point], Candidate]
     ratio: Callable[[Point], float]
-    dense: Scores
+    dense: Candidate
     relative: bool
     preference: float
     tie: bool
@@ -114,7 +114,7 @@ class Search:
                 break
         if kept_now:
             return Choice(min(kept_now, key=lambda item: item.unique), found, reached=True)
-        return Choice(max(found, key=lambda item: item.score), found, reached=False)
+        return Choice(self.dense, [self.dense, *found], reached=False)
 
     def kept(self, tried: Iterable[Candidate], max_drop: float) -> list[Candidate]:
         """Those that lose at most ``max_drop``, by their own score and by their neighbours'.
@@ -129,8 +129,8 @@ class Search:
         smooth = isotonic_regression(scores, increasing=False).x
         found = []
         for item, likely in zip(ordered, smooth, strict=True):
-            lost, error = loss_of_score(self.dense, item.right, relative=self.relative)
-            scale = abs(float(self.dense.mean())) if self.relative else 1.0
+            lost, error = loss_of_score(self.dense.right, item.right, relative=self.relative)
+            scale = abs(self.dense.score) if self.relative else 1.0
             likely_lost = lost + (item.score - likely) / max(scale, 1e-12)
             if max(lost, likely_lost + min(error, max_drop / 4)) <= max_drop:
                 found.append(item)

@@ -111,9 +111,19 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
     notes = []
     if not choice.reached:
         notes.append(
-            "no point of the path meets the target: this is the most accurate that was tried"
+            "nothing smaller that was tried keeps to max_drop: this is the uploaded network"
             if job.recipe.target.max_drop is not None
             else "the path ended before it reached the ratio: this is its smallest point"
+        )
+    if _fewer_than_one_sample(job):
+        notes.append(
+            f"{len(job.dense)} held-out samples can't tell so small a loss as max_drop: add more "
+            "of them as x_val and y_val"
+        )
+    if _looks_one_hot(job):
+        notes.append(
+            "y looks like classes, one-hot as floats, and was taken for regression: integers are "
+            "taken for classes"
         )
     if job.splits.task == "classes":
         right = float(job.dense.mean())
@@ -137,3 +147,15 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
                 "can then be smaller"
             )
     return tuple(notes)
+
+
+def _fewer_than_one_sample(job: Job) -> bool:
+    drop = job.recipe.target.max_drop
+    return drop is not None and not job.relative and 0 < drop * len(job.dense) < 1
+
+
+def _looks_one_hot(job: Job) -> bool:
+    target = job.splits.train.target
+    if job.splits.task != "regression" or target.ndim != 2 or target.shape[1] < 2:
+        return False
+    return bool(np.isin(target, (0, 1)).all() and (target.sum(axis=1) == 1).all())

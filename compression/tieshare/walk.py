@@ -31,6 +31,7 @@ def walk(job: Job) -> Walked:
     if saved is not None:
         path.restore(saved["path"])
         kept, finished = [Snapshot(**item) for item in saved["kept"]], saved["finished"]
+    job.narrator.restart()
     while not finished:
         snapshot = path.epoch()
         finished = path.done >= job.plan.path_epochs or _far_enough(job, snapshot)

@@ -9,7 +9,7 @@ from tieshare.checkpoint import Checkpoints
 from tieshare.data import Dataset
 from tieshare.exports.count import count_tied
 from tieshare.exports.rows import read_rows
-from tieshare.graph import tensors
+from tieshare.graph import tensors, to_rows
 from tieshare.job import Job
 from tieshare.points import Points
 from tieshare.progress import Listener, Progress, silent
@@ -171,3 +171,30 @@ def test_every_epoch_is_told_with_its_numbers(points_of: Callable[..., Points]) 
         "clusters": sum(different for _, different in found),
         "accuracy": candidate.score,
     }
+
+
+def test_the_uploaded_network_is_a_point_of_ratio_1_that_loses_nothing(
+    points_of: Callable[..., Points],
+) -> None:
+    points = points_of()
+    dense = points.dense()
+    assert dense.ratio == 1
+    assert dense.tied.SerializeToString() == points.job.model.SerializeToString()
+    assert np.array_equal(dense.right, points.job.dense)
+
+
+def test_a_layer_with_less_than_a_fiftieth_of_the_weights_is_left_untied(
+    points_of: Callable[..., Points], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """32-10 has 320 of 2,368 weights: tied by the rule as it is, untied if the share were 0.2."""
+
+    def clusters(points: Points) -> list[int]:
+        values = tensors(points._tied(LOOSE))
+        layers = points.job.structure.layers
+        return [read_rows(to_rows(layer, values[layer.weight])).clusters for layer in layers]
+
+    both = clusters(points_of("both"))
+    monkeypatch.setattr("tieshare.points._LEAST_SHARE", 0.2)
+    first = clusters(points_of("first"))
+    assert first[0] == both[0]
+    assert first[1] > both[1]

@@ -129,6 +129,12 @@ def _check_weights(seen: View, output: str) -> None:
             "there is nothing to compress: no Gemm, MatMul or ungrouped Conv with stored weights"
         )
     for name in (*weights.trained, *weights.statistics):
+        if seen.tensors[name].dtype not in (np.float32, np.float64):
+            raise UnsupportedModel(
+                f"tensor {name!r} is {seen.tensors[name].dtype}; weights of float32 and float64 "
+                "can be trained",
+                where=name,
+            )
         if not np.isfinite(seen.tensors[name]).all():
             raise UnsupportedModel(f"tensor {name!r} holds NaN or infinity", where=name)
 

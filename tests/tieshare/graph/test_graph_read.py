@@ -200,6 +200,21 @@ def test_a_weight_that_is_not_finite_is_named(zoo: Make) -> None:
     assert caught.value.where == "w1"
 
 
+def test_weights_of_half_precision_are_refused_by_name() -> None:
+    weight = numpy_helper.from_array(np.ones((3, 2), dtype=np.float16), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="mul")],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, ["N", 2])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    with pytest.raises(UnsupportedModel, match="'w' is float16; weights of float32") as caught:
+        read_model(model.SerializeToString())
+    assert caught.value.where == "w"
+
+
 def test_an_operator_that_is_not_known_is_named_with_node_and_opset(from_text: Make) -> None:
     model = from_text(f"""{OPSET}
         wave (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> {{
