@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tieshare.recipe import Recipe
 
-_PATH_STEPS = 25_000
+_PATH_STEPS = 40_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 60, 150
 
 
@@ -18,7 +18,7 @@ class Plan:
 
 
 def plan(recipe: Recipe, samples: int) -> Plan:
-    """What the recipe says; the rest so that a path takes about 25,000 steps.
+    """What the recipe says; the rest so that a path takes about 40,000 steps.
 
     A path needs time to fall slowly, however large the data, and few data get small batches.
     """

@@ -15,20 +15,20 @@ def test_few_data_get_small_batches(samples: int, batch: int) -> None:
     ("samples", "epochs"),
     [
         (20, 150),  # less than a batch: no more than the most
-        (4_800, 150),  # 75 steps, 333 epochs would be needed
-        (32_000, 100),  # 250 steps
-        (60_000, 60),  # 468 steps, 53 epochs would do
+        (4_800, 150),  # 75 steps, 533 epochs would be needed
+        (51_200, 100),  # 400 steps
+        (128_000, 60),  # 1,000 steps, 40 epochs would do
         (10_000_000, 60),
     ],
 )
-def test_a_path_takes_25_000_steps_within_its_limits(samples: int, epochs: int) -> None:
+def test_a_path_takes_40_000_steps_within_its_limits(samples: int, epochs: int) -> None:
     assert plan(Recipe(), samples).path_epochs == epochs
 
 
 def test_a_point_is_retrained_for_half_as_long_as_the_path() -> None:
-    assert plan(Recipe(), 32_000).retrain_epochs == 50
-    assert plan(Recipe(path_epochs=9), 32_000).retrain_epochs == 4
-    assert plan(Recipe(path_epochs=1), 32_000).retrain_epochs == 1
+    assert plan(Recipe(), 51_200).retrain_epochs == 50
+    assert plan(Recipe(path_epochs=9), 51_200).retrain_epochs == 4
+    assert plan(Recipe(path_epochs=1), 51_200).retrain_epochs == 1
 
 
 def test_what_the_recipe_says_comes_first() -> None:
@@ -37,4 +37,4 @@ def test_what_the_recipe_says_comes_first() -> None:
 
 
 def test_the_length_follows_from_the_batch_that_the_recipe_says() -> None:
-    assert plan(Recipe(batch_size=64), 16_000) == Plan(path_epochs=100, retrain_epochs=50, batch=64)
+    assert plan(Recipe(batch_size=64), 25_600) == Plan(path_epochs=100, retrain_epochs=50, batch=64)
