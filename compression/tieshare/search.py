@@ -15,7 +15,7 @@ Scores = NDArray[np.float64]
 
 _SPREAD = 4  # epochs of the path that are tried in any case
 _HALVINGS = 2
-_LOOSER = (0.3, 0.6)  # the preference is lowered by this much where it leaves accuracy to spend
+_LOOSER = (0.15, 0.3, 0.6)  # the preference is lowered by so much where accuracy is left
 
 
 @dataclass(frozen=True)

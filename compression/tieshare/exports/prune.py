@@ -4,7 +4,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
 from tieshare.exports.draft import Draft
-from tieshare.exports.units import from_the_end, matrix, read_units
+from tieshare.exports.units import entries_of_units, from_the_end, matrix, read_units
 from tieshare.graph.shapes import shapes_of
 from tieshare.graph.structure import structure_of
 from tieshare.graph.tensors import Array
@@ -29,10 +29,7 @@ def remove_dead_units(model: ModelProto) -> ModelProto:
         keep = read_units(link, producer.units, W)
         if keep.all():
             continue
-        parts = [(producer.weight, producer.unit_axis), *link.carried]
-        if producer.bias is not None:
-            parts.append((producer.bias, draft.array(producer.bias).ndim - 1))
-        for name, axis in parts:
+        for name, axis in entries_of_units(link, producer):
             draft.put(name, np.compress(keep, draft.array(name), axis=axis))
         kept_rows = keep[link.unit_of_row] | (link.unit_of_row < 0)
         kept = np.compress(kept_rows, draft.array(consumer.weight), axis=consumer.row_axis)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import ModelProto
 
-from tieshare.exports.units import Units, from_the_end, matrix, read_units
+from tieshare.exports.units import Units, entries_of_units, from_the_end, matrix, read_units
 from tieshare.graph.structure import Structure
 from tieshare.graph.tensors import Array, tensors, with_tensors
 from tieshare.graph.view import View, view
@@ -28,12 +28,10 @@ def tied(model: ModelProto, values: Mapping[str, Array], structure: Structure) -
         dead = ~read_units(link, producer.units, matrix(now[consumer.weight], consumer))
         if not dead.any():
             continue
-        parts = [(producer.weight, producer.unit_axis)]
-        if producer.bias is not None:
-            parts.append((producer.bias, now[producer.bias].ndim - 1))
-        parts += [(name, axis) for name, axis in link.carried if _may_be_zero(name, seen)]
-        for name, axis in parts:
-            now[name] = changed[name] = _zeroed(now[name], axis, dead)
+        carried = {name for name, _ in link.carried}
+        for name, axis in entries_of_units(link, producer):
+            if name not in carried or _may_be_zero(name, seen):
+                now[name] = changed[name] = _zeroed(now[name], axis, dead)
     return with_tensors(model, changed)
 
 

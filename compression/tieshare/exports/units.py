@@ -29,6 +29,12 @@ def read_units(link: Link, units: int, W: Array) -> Units:
     return read
 
 
+def entries_of_units(link: Link, producer: Layer) -> list[tuple[str, int]]:
+    """The stored tensors with an entry for each unit of the producer, and the axis of these."""
+    bias = [] if producer.bias is None else [(producer.bias, -1)]
+    return [(producer.weight, producer.unit_axis), *bias, *link.carried]
+
+
 def from_the_end(structure: Structure) -> list[tuple[Link, Layer, Layer]]:
     """Links with producer and consumer, the last first: a cut can kill rows further up."""
     layers = {layer.name: layer for layer in structure.layers}

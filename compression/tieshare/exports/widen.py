@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import ModelProto
 
-from tieshare.exports.units import from_the_end, matrix, read_units
+from tieshare.exports.units import entries_of_units, from_the_end, matrix, read_units
 from tieshare.graph.structure import Structure
 from tieshare.graph.tensors import Array, tensors
 
@@ -21,12 +21,9 @@ def widen(model: ModelProto, structure: Structure, narrow: Mapping[str, Array]) 
     for link, producer, consumer in from_the_end(structure):
         keep = read_units(link, producer.units, matrix(whole[consumer.weight], consumer))
         units, rows = np.flatnonzero(keep), keep[link.unit_of_row] | (link.unit_of_row < 0)
-        places[producer.weight][producer.unit_axis] = units
         places[consumer.weight][consumer.row_axis] = np.flatnonzero(rows)
-        if producer.bias is not None:
-            places[producer.bias][whole[producer.bias].ndim - 1] = units
-        for name, axis in link.carried:
-            places[name][axis] = units
+        for name, axis in entries_of_units(link, producer):
+            places[name][axis % whole[name].ndim] = units
     wide = {}
     for name, array in narrow.items():
         wide[name] = whole[name].copy()
