@@ -51,7 +51,7 @@ def main() -> None:
         print(f"note: {note}")
     small, large = report.shared, report.baseline
     print(f"job: {took:.0f} s with --max-drop {flags.max_drop}, seed {flags.seed}")
-    print(f"whole-network compression ratio {report.tied.compression_ratio:.1f} (at least 20)")
+    print(f"whole-network compression ratio {report.tied.compression_ratio:.2f} (at least 20)")
     lost = 100 * ((large.accuracy or 0) - (small.accuracy or 0))
     print(f"accuracy lost on the test split {lost:.2f} points (at most 0.20)")
     print(f"dense file / shared file {large.bytes / small.bytes:.1f} (at least 15)")

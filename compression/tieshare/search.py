@@ -14,7 +14,7 @@ from tieshare.recipe import Target
 Scores = NDArray[np.float64]
 
 _SPREAD = 4  # epochs of the path that are tried in any case
-_HALVINGS = 2
+_HALVINGS = 3
 _LOOSER = (0.15, 0.3, 0.6)  # the preference is lowered by so much where accuracy is left
 
 
@@ -91,7 +91,7 @@ class Search:
         """Points spread over the path, then points around the last that keeps the promise.
 
         1. A few epochs, evenly spread: the snapshots are, in the logarithm of their size.
-        2. Twice, the epoch halfway from the smallest that keeps the promise to the next.
+        2. Three times, the epoch halfway from the smallest that keeps the promise to the next.
         3. Looser ties at the smallest that keeps it.
         """
         last = len(self.epochs) - 1
