@@ -11,7 +11,8 @@
     │   ├── BadArray                  one array of it
     │   └── DataMismatch              the data set does not fit the model
     ├── RecipeError                 an option
-    └── TwinMismatch                the twin and ONNX Runtime disagree on this model
+    ├── TwinMismatch                the twin and ONNX Runtime disagree on this model
+    └── ExportMismatch              an exported file disagrees with the one it was made from
 
 ``type`` is stable: clients may branch on it. ``where`` names the node, array, field or byte.
 """
@@ -103,3 +104,9 @@ class TwinMismatch(TieshareError):
     """The twin's outputs differ from ONNX Runtime's: training it would compress another network."""
 
     type = "twin-mismatch"
+
+
+class ExportMismatch(TieshareError):
+    """An exported file does not compute what the model it was made from computes."""
+
+    type = "export-mismatch"

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from onnx import ModelProto, NodeProto, ValueInfoProto
 
+from tieshare.errors import ExportMismatch
 from tieshare.exports.choose import NOISE, FormChoice, Shape, candidates, choose
 from tieshare.exports.draft import Draft
 from tieshare.exports.fold import fold_batch_norms
 from tieshare.exports.prune import remove_dead_units
-from tieshare.exports.verify import ExportMismatch, check_equal
+from tieshare.exports.verify import check_equal
 from tieshare.graph.structure import structure_of
 from tieshare.graph.tensors import Array
 from tieshare.measure import batches_of, feed, latencies, session

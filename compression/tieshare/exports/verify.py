@@ -6,18 +6,12 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from tieshare.errors import TieshareError
+from tieshare.errors import ExportMismatch
 from tieshare.graph.tensors import Array
 from tieshare.measure import batches_of, feed, session
 
 TOLERANCE = 1e-4
 BATCHES = (1, 7, 32)
-
-
-class ExportMismatch(TieshareError):
-    """An exported file does not compute what the model it was made from computes."""
-
-    type = "export-mismatch"
 
 
 def check_equal(

@@ -6,13 +6,14 @@ import onnx
 import pytest
 from onnx import ModelProto
 
+from tieshare.errors import ExportMismatch
 from tieshare.exports import forms
 from tieshare.exports import shared as module
 from tieshare.exports.choose import FormChoice
 from tieshare.exports.draft import Draft
 from tieshare.exports.prune import remove_dead_units
 from tieshare.exports.shared import Shared, shared
-from tieshare.exports.verify import ExportMismatch, differences
+from tieshare.exports.verify import differences
 from tieshare.graph.structure import structure_of
 from tieshare.graph.tensors import tensors
 from tieshare.measure import inputs_of

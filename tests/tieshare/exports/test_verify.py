@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from tieshare.exports.verify import ExportMismatch, check_equal, differences
+from tieshare.errors import ExportMismatch
+from tieshare.exports.verify import check_equal, differences
 
 Build = Callable[..., ModelProto]
 
