@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from tieshare.job import Job
 from tieshare.stage1 import RisingPath, Snapshot
 
-_SMALLER = 1.06  # a snapshot is kept where the network is so much smaller than at the last
+_SMALLER = 1.12  # a snapshot is kept where the network is so much smaller than at the last
 _PARTS = 15  # and after this part of the path in any case
 _LOST_IN_ANY_CASE = 0.06  # the path ends where it lost more than this before retraining
 _LOST_PER_DROP = 4.0  # and this multiple of what the result may lose

@@ -57,9 +57,8 @@ class Worker:
             self.shutdown()
 
     def startup(self) -> None:
-        """Tell that this worker is alive."""
+        """Make room; the first round tells that this worker is alive."""
         self._settings.work_dir.mkdir(parents=True, exist_ok=True)
-        self._liveness.beat(self.name)
         _log.info("worker %s starts", self.name)
 
     def main_loop(self) -> None:
@@ -75,7 +74,10 @@ class Worker:
 
     def shutdown(self) -> None:
         """Tell that this worker is gone."""
-        self._liveness.leave(self.name)
+        try:
+            self._liveness.leave(self.name)
+        except SQLAlchemyError:
+            _log.exception("worker %s could not say that it is gone", self.name)
         _log.info("worker %s ends", self.name)
 
     def _work_once(self) -> bool:

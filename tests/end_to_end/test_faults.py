@@ -5,10 +5,11 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,20 @@ class House:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
             assert process.wait(10) in (0, -signal.SIGKILL)
+
+    def suspend_between_writes(self, worker: psutil.Popen) -> None:
+        """A process that sleeps inside a write would hold SQLite's one lock until it wakes."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up_at:
+            worker.suspend()
+            with closing(sqlite3.connect(self.settings.data_dir / "tieshare.db", 0.2)) as other:
+                try:
+                    other.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    worker.resume()
+                else:
+                    return
+        raise TimeoutError("the worker writes without a pause")
 
     def until(self, job_id: str, good: Callable[[Job], bool]) -> Job:
         """Wait for the job to be as it should."""
@@ -293,7 +308,7 @@ def test_a_worker_that_wakes_up_after_another_did_its_job_changes_nothing(house:
     job_id = house.submit(seconds=0.05)
     with house.worker() as sleeper:
         training = house.training(sleeper)
-        sleeper.suspend()
+        house.suspend_between_writes(sleeper)
         job = house.finish(job_id)
         before = house.queue.events(job_id)
         sleeper.resume()
