@@ -1,12 +1,13 @@
 """Small networks in every dialect that the library reads, made once a test session.
 
-NETWORKS      name -> how it is made: torch networks by each exporter, with a free and with a
-              fixed batch; Keras-style graphs; scikit-learn models; weights in Constant nodes
-network(name) the ONNX model, a copy of one that is made once
-from_text     a model from ONNX text, its declared but unset tensors filled at random
+NETWORKS          name -> how a classic network is made: chains by each of torch's exporters, with
+                  a free and with a fixed batch; Keras-style graphs; scikit-learn models; weights
+                  in Constant nodes. Each has one input of floats, and one output of floats
+ANY_NETWORKS      those, and every architecture of examples.networks by each exporter
+network(name)     the ONNX model, a copy of one that is made once
+samples(model, n) n random samples of every input
 """
 
-import io
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -14,23 +15,28 @@ from functools import cache, partial
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, helper, numpy_helper, parser
+from examples.networks import (
+    ARCHITECTURES,
+    EXPORTERS,
+    Exporter,
+    converted,
+    export,
+    seasoned,
+)
+from examples.networks.convolutional import lenet5
+from examples.networks.data import VOCABULARY
+from examples.networks.dense import mlp
+from onnx import ModelProto, TensorProto, helper
 from torch import nn
 
-
-def mlp() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
+Array = np.ndarray
+# Of a fixed batch.
+BATCH = 7
 
 
 def mlp_bn() -> nn.Module:
     hidden = nn.Linear(784, 300), nn.ReLU(), nn.BatchNorm1d(300)
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(300, 10))
-
-
-def lenet5() -> nn.Module:
-    features = nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2)
-    classes = nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)
-    return nn.Sequential(*features, nn.Flatten(), *classes)
 
 
 def vgg() -> nn.Module:
@@ -67,125 +73,35 @@ def volume() -> nn.Module:
     return nn.Sequential(*conv, nn.Flatten(), nn.Linear(4, 3), nn.Sigmoid())
 
 
-INPUTS: Mapping[Callable[[], nn.Module], tuple[int, ...]] = {
-    mlp: (1, 28, 28),
-    mlp_bn: (1, 28, 28),
-    lenet5: (1, 28, 28),
-    vgg: (3, 16, 16),
-    sequence: (5, 6),
-    Signal: (2, 31),
-    volume: (1, 5, 5, 5),
+INPUTS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mlp": (partial(mlp, 300), (1, 28, 28)),
+    "mlp_bn": (mlp_bn, (1, 28, 28)),
+    "lenet5": (partial(lenet5, 20), (1, 28, 28)),
+    "vgg": (vgg, (3, 16, 16)),
+    "sequence": (sequence, (5, 6)),
+    "signal": (Signal, (2, 31)),
+    "volume": (volume, (1, 5, 5, 5)),
 }
 
 
-def export(
-    make: Callable[[], nn.Module], *, dynamo: bool, free: bool, fold: bool = True
-) -> ModelProto:
-    """One of torch's exporters; the batch is free, or fixed at 7."""
+def chain(kind: str, exporter: Exporter, *, free: bool, fold: bool = True) -> ModelProto:
+    make, shape = INPUTS[kind]
     torch.manual_seed(0)
-    module = make().eval()
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            _live(layer)
-    x = torch.randn(7, *INPUTS[make])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if dynamo:
-            program = torch.onnx.export(
-                module,
-                (x,),
-                dynamo=True,
-                verbose=False,
-                input_names=["x"],
-                output_names=["y"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},) if free else None,
-            )
-            assert program is not None
-            return program.model_proto
-        file = io.BytesIO()
-        torch.onnx.export(
-            module,
-            (x,),
-            file,  # type: ignore[arg-type]
-            dynamo=False,
-            do_constant_folding=fold,
-            input_names=["x"],
-            output_names=["y"],
-            dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}} if free else None,
-        )
-    return onnx.load_model_from_string(file.getvalue())
+    x = torch.randn(BATCH, *shape)
+    return export(seasoned(make()), {"x": x}, ["y"], exporter, free=free, fold=fold)
 
 
-def _live(layer: nn.modules.batchnorm._BatchNorm) -> None:
-    """Statistics as training leaves them; exporters store equal tensors once."""
-    with torch.no_grad():
-        for tensor in (layer.weight, layer.running_var):
-            tensor.uniform_(0.5, 2)  # type: ignore[union-attr]
-        for tensor in (layer.bias, layer.running_mean):
-            tensor.normal_()  # type: ignore[union-attr]
-
-
-def from_text(text: str, seed: int = 0) -> ModelProto:
-    """Parse ONNX text; a tensor declared between < and > without a value is filled at random."""
-    model = parser.parse_model(text)
-    rng = np.random.default_rng(seed)
-    made = {value for node in model.graph.node for value in node.output}
-    for item in list(model.graph.value_info):
-        if item.name not in made:
-            shape = [dim.dim_value for dim in item.type.tensor_type.shape.dim]
-            dtype = helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type)
-            values = rng.uniform(0.1, 1, shape) * rng.choice([-1, 1], shape)
-            if item.name.startswith("var"):
-                values = np.abs(values)
-            model.graph.initializer.append(numpy_helper.from_array(values.astype(dtype), item.name))
-            model.graph.value_info.remove(item)
-    return model
-
-
-def keras_mlp() -> ModelProto:
-    return from_text("""
-        <ir_version: 8, opset_import: ["" : 15]>
-        keras_mlp (float[unk, 4, 5] x) => (float[unk, 3] probabilities)
-        <int64[2] flat = {-1, 20}, float[20, 8] w1, float[8] b1, float[8, 3] w2, float[3] b2> {
-            x2 = Reshape (x, flat)
-            m1 = MatMul (x2, w1)
-            a1 = Add (m1, b1)
-            h1 = Tanh (a1)
-            m2 = MatMul (h1, w2)
-            a2 = Add (m2, b2)
-            probabilities = Softmax (a2)
-        }
-    """)
-
-
-def keras_cnn() -> ModelProto:
-    """NHWC outside, NCHW inside; flattened in the order H, W, C."""
-    return from_text("""
-        <ir_version: 8, opset_import: ["" : 15]>
-        keras_cnn (float[unk, 9, 9, 2] x) => (float[unk, 3] probabilities)
-        <float[4, 2, 3, 3] k1, float[4] c1, float[6, 4, 2, 2] k2, float[6] c2,
-         float[6] gamma, float[6] beta, float[6] mean, float[6] var,
-         int64[2] flat = {-1, 54}, float[54, 3] w, float[3] b> {
-            nchw = Transpose <perm = [0, 3, 1, 2]> (x)
-            f1 = Conv <auto_pad = "SAME_UPPER", kernel_shape = [3, 3]> (nchw, k1, c1)
-            r1 = Relu (f1)
-            p1 = MaxPool <auto_pad = "SAME_UPPER", kernel_shape = [2, 2], strides = [2, 2]> (r1)
-            f2 = Conv <auto_pad = "SAME_UPPER", kernel_shape = [2, 2], strides = [2, 2]>
-                (p1, k2, c2)
-            n2 = BatchNormalization <epsilon = 0.001> (f2, gamma, beta, mean, var)
-            r2 = Elu (n2)
-            nhwc = Transpose <perm = [0, 2, 3, 1]> (r2)
-            x2 = Reshape (nhwc, flat)
-            m = MatMul (x2, w)
-            a = Add (m, b)
-            probabilities = Softmax (a)
-        }
-    """)
+def architecture(name: str, exporter: Exporter, *, free: bool, opset: int = 20) -> ModelProto:
+    """One of the smallest width that its four heads or its halves of channels allow."""
+    made = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    module = seasoned(made.make(8 if name in ("encoder", "vit", "gpt") else 4))
+    return export(module, made.example(BATCH), made.outputs, exporter, free=free, opset=opset)
 
 
 def constant_nodes() -> ModelProto:
     """The weights of an MLP as values of Constant nodes."""
-    stored = from_text("""
+    stored = converted.from_text("""
         <ir_version: 8, opset_import: ["" : 13]>
         constants (float[batch, 6] x) => (float[batch, 3] y)
         <float[5, 6] w1, float[5] b1, float[5, 3] w2> {
@@ -229,28 +145,28 @@ def sklearn(kind: str) -> ModelProto:
 
 
 NETWORKS: Mapping[str, Callable[[], ModelProto]] = {
-    "mlp-dynamo-free": partial(export, mlp, dynamo=True, free=True),
-    "mlp-dynamo-fixed": partial(export, mlp, dynamo=True, free=False),
-    "mlp-script-free": partial(export, mlp, dynamo=False, free=True),
-    "mlp-script-fixed": partial(export, mlp, dynamo=False, free=False),
-    "mlp_bn-dynamo-free": partial(export, mlp_bn, dynamo=True, free=True),
-    "mlp_bn-script-free": partial(export, mlp_bn, dynamo=False, free=True),
-    "lenet5-dynamo-free": partial(export, lenet5, dynamo=True, free=True),
-    "lenet5-dynamo-fixed": partial(export, lenet5, dynamo=True, free=False),
-    "lenet5-script-free": partial(export, lenet5, dynamo=False, free=True),
-    "lenet5-script-fixed": partial(export, lenet5, dynamo=False, free=False),
-    "vgg-dynamo-free": partial(export, vgg, dynamo=True, free=True),
-    "vgg-script-free": partial(export, vgg, dynamo=False, free=True),
-    "vgg-script-unfolded": partial(export, vgg, dynamo=False, free=True, fold=False),
-    "sequence-dynamo-free": partial(export, sequence, dynamo=True, free=True),
-    "sequence-script-fixed": partial(export, sequence, dynamo=False, free=False),
-    "signal-dynamo-free": partial(export, Signal, dynamo=True, free=True),
-    "signal-script-free": partial(export, Signal, dynamo=False, free=True),
-    "signal-script-unfolded": partial(export, Signal, dynamo=False, free=True, fold=False),
-    "volume-dynamo-fixed": partial(export, volume, dynamo=True, free=False),
-    "volume-script-free": partial(export, volume, dynamo=False, free=True),
-    "keras-mlp": keras_mlp,
-    "keras-cnn": keras_cnn,
+    "mlp-dynamo-free": partial(chain, "mlp", "dynamo", free=True),
+    "mlp-dynamo-fixed": partial(chain, "mlp", "dynamo", free=False),
+    "mlp-script-free": partial(chain, "mlp", "script", free=True),
+    "mlp-script-fixed": partial(chain, "mlp", "script", free=False),
+    "mlp_bn-dynamo-free": partial(chain, "mlp_bn", "dynamo", free=True),
+    "mlp_bn-script-free": partial(chain, "mlp_bn", "script", free=True),
+    "lenet5-dynamo-free": partial(chain, "lenet5", "dynamo", free=True),
+    "lenet5-dynamo-fixed": partial(chain, "lenet5", "dynamo", free=False),
+    "lenet5-script-free": partial(chain, "lenet5", "script", free=True),
+    "lenet5-script-fixed": partial(chain, "lenet5", "script", free=False),
+    "vgg-dynamo-free": partial(chain, "vgg", "dynamo", free=True),
+    "vgg-script-free": partial(chain, "vgg", "script", free=True),
+    "vgg-script-unfolded": partial(chain, "vgg", "script", free=True, fold=False),
+    "sequence-dynamo-free": partial(chain, "sequence", "dynamo", free=True),
+    "sequence-script-fixed": partial(chain, "sequence", "script", free=False),
+    "signal-dynamo-free": partial(chain, "signal", "dynamo", free=True),
+    "signal-script-free": partial(chain, "signal", "script", free=True),
+    "signal-script-unfolded": partial(chain, "signal", "script", free=True, fold=False),
+    "volume-dynamo-fixed": partial(chain, "volume", "dynamo", free=False),
+    "volume-script-free": partial(chain, "volume", "script", free=True),
+    "keras-mlp": converted.keras_mlp,
+    "keras-cnn": converted.keras_cnn,
     "constant-nodes": constant_nodes,
     "sklearn-classifier": partial(sklearn, "classifier"),
     "sklearn-binary": partial(sklearn, "binary"),
@@ -259,12 +175,44 @@ NETWORKS: Mapping[str, Callable[[], ModelProto]] = {
     "sklearn-scaled": partial(sklearn, "scaled"),
 }
 
+ANY_NETWORKS: Mapping[str, Callable[[], ModelProto]] = {
+    **NETWORKS,
+    **{
+        f"{name}-{exporter}-{'free' if free else 'fixed'}": partial(
+            architecture, name, exporter, free=free
+        )
+        for name in ARCHITECTURES
+        if name not in INPUTS
+        for exporter in EXPORTERS
+        for free in (True, False)
+    },
+    # From opset 23 on attention is one node.
+    "vit-dynamo-opset23": partial(architecture, "vit", "dynamo", free=True, opset=23),
+    "gpt-dynamo-opset23": partial(architecture, "gpt", "dynamo", free=True, opset=23),
+    "keras-residual": converted.keras_residual,
+    "keras-lstm": converted.keras_lstm,
+    "keras-attention": converted.keras_attention,
+}
+
 
 @cache
 def _made(name: str) -> bytes:
-    return NETWORKS[name]().SerializeToString()
+    return ANY_NETWORKS[name]().SerializeToString()
 
 
 def network(name: str) -> ModelProto:
     """A fresh copy, free to be changed."""
     return onnx.load_model_from_string(_made(name))
+
+
+def samples(model: ModelProto, batch: int, seed: int = 0) -> dict[str, Array]:
+    """Inputs by name: normal floats, or token ids that every vocabulary of the zoo has."""
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, Array] = {}
+    for item in model.graph.input:
+        shape = batch, *[dim.dim_value for dim in item.type.tensor_type.shape.dim][1:]
+        if item.type.tensor_type.elem_type == TensorProto.FLOAT:
+            drawn[item.name] = rng.normal(size=shape).astype(np.float32)
+        else:
+            drawn[item.name] = rng.integers(VOCABULARY, size=shape)
+    return drawn

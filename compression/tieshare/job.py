@@ -1,5 +1,6 @@
 """What all steps of one job share."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,22 +8,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from tieshare.checkpoint import Checkpoints
-from tieshare.data import Splits
-from tieshare.errors import TwinMismatch
-from tieshare.graph import Structure, find_head, structure_of
+from tieshare.data import Goal, Splits
+from tieshare.errors import DataMismatch, TwinMismatch
+from tieshare.graph import Head, Structure, find_heads, structure_of
 from tieshare.graph.tensors import Array
-from tieshare.measure import predict
+from tieshare.measure import predictions
 from tieshare.objective import Objective
 from tieshare.plan import Plan, plan
 from tieshare.progress import Narrator
 from tieshare.recipe import Recipe
+from tieshare.score import is_error
 from tieshare.trainer import Trainer, run
 from tieshare.twin import Twin, from_onnx
 
 _TWIN_TOLERANCE = 1e-3
 _PROBED = 32
+_MISFITS = (Fail, InvalidArgument, RuntimeException)  # of ONNX Runtime, while a graph runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +42,7 @@ class Job:
     @cached_property
     def plan(self) -> Plan:
         """How long to train."""
-        return plan(self.recipe, len(self.splits.train.target))
+        return plan(self.recipe, len(self.splits.train))
 
     @cached_property
     def structure(self) -> Structure:
@@ -46,15 +50,23 @@ class Job:
         return structure_of(self.model)
 
     @cached_property
-    def value(self) -> str:
-        """What the loss is put on: logits for labels, the output itself for regression."""
-        head = find_head(self.model)
-        return head.output if self.splits.task == "regression" else head.logits
+    def heads(self) -> tuple[Head, ...]:
+        """Of the outputs that are trained, in the order of the goals."""
+        found = {head.output: head for head in find_heads(self.model)}
+        return tuple(found[goal.output] for goal in self.splits.goals)
+
+    @property
+    def values(self) -> list[str]:
+        """What the losses are put on: logits for labels, the output itself for numbers."""
+        return [
+            head.output if goal.task == "regression" else head.logits
+            for goal, head in zip(self.splits.goals, self.heads, strict=True)
+        ]
 
     @cached_property
     def trainer(self) -> Trainer:
         """The data, with the uploaded model as the teacher."""
-        objective = Objective(self.splits.task, self.recipe.distill, self.recipe.temperature)
+        objective = Objective(self.splits.goals, self.recipe.distill, self.recipe.temperature)
         return Trainer.of(self.twin(self.model), self.splits, objective, self.plan.batch)
 
     @cached_property
@@ -65,7 +77,7 @@ class Job:
     @property
     def relative(self) -> bool:
         """Whether a loss of score is a fraction of the score, as it is for squared errors."""
-        return self.splits.task == "regression"
+        return is_error(self.splits.goals)
 
     @property
     def samples(self) -> list[Array]:
@@ -73,8 +85,25 @@ class Job:
         return [array[:_PROBED] for array in self.splits.held_out.inputs]
 
     def twin(self, model: ModelProto) -> Twin:
-        """A twin that ends at ``value``."""
-        return from_onnx(model, [self.value])
+        """A twin that ends at ``values``."""
+        return from_onnx(model, self.values)
+
+
+def check_outputs(job: Job) -> None:
+    """Raise DataMismatch where the uploaded model can't be run on the data.
+
+    Or where its outputs don't have the shapes of the targets: those of free axes show only now.
+    """
+    for goal, output, targets in zip(
+        job.splits.goals, _expected(job), job.splits.held_out.targets, strict=True
+    ):
+        samples, target = len(job.samples[0]), targets.shape[1:]
+        if len(output) != samples or not _suits(goal, output.shape[1:], target):
+            raise DataMismatch(
+                f"output {goal.output!r} of the model has shape {output.shape} for {samples} "
+                f"samples, which does not suit targets of shape {target}",
+                where=goal.output,
+            )
 
 
 def check_twin(job: Job) -> None:
@@ -82,14 +111,34 @@ def check_twin(job: Job) -> None:
 
     Training a twin that computes something else would compress another network.
     """
-    output = find_head(job.model).output
-    expected = predict(job.model, output, job.samples)
-    twin = from_onnx(job.model, [output])
-    found = run(twin, [torch.from_numpy(array) for array in job.samples]).numpy()
-    difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
-    if not difference <= _TWIN_TOLERANCE:
-        raise TwinMismatch(
-            f"output {output!r} of the trainable twin differs from ONNX Runtime's "
-            f"by {difference:.1e} of its largest entry",
-            where=output,
-        )
+    outputs = [goal.output for goal in job.splits.goals]
+    twin = from_onnx(job.model, outputs)
+    (found,) = run(twin, [torch.from_numpy(array) for array in job.samples], _PROBED)
+    for output, answer, expected in zip(outputs, found, _expected(job), strict=True):
+        difference = np.abs(answer.numpy() - expected).max() / max(np.abs(expected).max(), 1e-12)
+        if not difference <= _TWIN_TOLERANCE:
+            raise TwinMismatch(
+                f"output {output!r} of the trainable twin differs from ONNX Runtime's "
+                f"by {difference:.1e} of its largest entry",
+                where=output,
+            )
+
+
+def _expected(job: Job) -> list[Array]:
+    """What the uploaded model answers to the samples."""
+    outputs = [goal.output for goal in job.splits.goals]
+    try:
+        chunks = list(predictions(job.model, outputs, job.samples))
+    except _MISFITS as error:
+        raise DataMismatch(f"the model can't be run on the data: {error}") from error
+    return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+
+
+def _suits(goal: Goal, sample: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    single = math.prod(sample) == math.prod(target)
+    if goal.task != "classes" or goal.axis is None:
+        return single
+    axis = goal.axis - 1
+    return sample[:axis] + sample[axis + 1 :] == target and (
+        single or sample[axis] >= (goal.classes or 0)
+    )

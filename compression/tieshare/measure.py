@@ -1,33 +1,21 @@
-"""What a file really does in ONNX Runtime: its outputs, its score, its latency."""
+"""What a file really does in ONNX Runtime: its outputs, its latency."""
 
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 from onnx import ModelProto, ValueInfoProto, helper
 
 from tieshare.graph.tensors import Array
-
-Task = Literal["classes", "multilabel", "regression"]
 
 WARM_UPS = 3
 ROUNDS = 31
 ROUND_S = 400e-6  # a timing shorter than this is repeated within its round
 FREE_DIM = 32  # stands for a dynamic dimension that no sample tells
-
-
-@dataclass(frozen=True)
-class Score:
-    """Accuracy (a fraction) where the targets are labels, else the mean squared error."""
-
-    accuracy: float | None = None
-    loss: float | None = None
 
 
 def session(model: ModelProto, threads: int = 1) -> Any:
@@ -88,7 +76,18 @@ def predict(
     batch: int = 256,
     threads: int = 1,
 ) -> Array:
-    """``output`` for every sample, computed ``batch`` samples at a time.
+    """``output`` for every sample, computed ``batch`` samples at a time."""
+    return np.concatenate([out for (out,) in predictions(model, [output], inputs, batch, threads)])
+
+
+def predictions(
+    model: ModelProto,
+    outputs: Sequence[str],
+    inputs: Sequence[Array],
+    batch: int = 256,
+    threads: int = 1,
+) -> Iterator[tuple[Array, ...]]:
+    """The outputs for every sample, ``batch`` samples at a time.
 
     A graph with a fixed batch gets batches of that size, the last one padded.
     """
@@ -97,38 +96,11 @@ def predict(
     running = session(model, threads)
     names = [value.name for value in inputs_of(model)]
     samples = len(inputs[0])
-    chunks = []
     for start in range(0, samples, batch):
         size = min(batch, samples - start)
         rows = np.minimum(np.arange(start, start + (batch if fixed else size)), samples - 1)
         fed = {name: array[rows] for name, array in zip(names, inputs, strict=True)}
-        chunks.append(running.run([output], fed)[0][:size])
-    return np.concatenate(chunks)
-
-
-def score(task: Task, output: Array, target: Array, *, probabilities: bool) -> Score:
-    """How good ``output`` is.
-
-    classes     output (N, classes), (N, classes, ...), (N, ..., classes); or (N,), (N, 1): a
-                single unit that decides between 0 and 1. target integer, without the class axis.
-    multilabel  output and target (N, labels); the share of labels that are right.
-    regression  output and target of one shape.
-
-    ``probabilities``: the graph ends in a sigmoid, so a unit says yes above 0.5; otherwise the
-    outputs are logits and it does above 0.
-    """
-    if task == "regression":
-        difference = output.astype(float) - target.astype(float).reshape(output.shape)
-        return Score(loss=float(np.mean(difference**2)))
-    positive = output.astype(float) > (0.5 if probabilities else 0.0)
-    if task == "multilabel":
-        return Score(
-            accuracy=_share(positive == (target.astype(float) > 0.5).reshape(output.shape))
-        )
-    if output.size == target.size:
-        return Score(accuracy=_share(positive.reshape(target.shape) == target))
-    classes_second = output.shape[:1] + output.shape[2:] == target.shape
-    return Score(accuracy=_share(output.argmax(axis=1 if classes_second else -1) == target))
+        yield tuple(found[:size] for found in running.run(list(outputs), fed))
 
 
 def latencies(
@@ -189,7 +161,3 @@ def _seconds(call: Callable[[], object], repeats: int = 1) -> float:
 
 def _call(running: Any, fed: Mapping[str, Array]) -> Callable[[], object]:
     return lambda: running.run(None, fed)
-
-
-def _share(right: NDArray[np.bool_]) -> float:
-    return float(np.mean(right))

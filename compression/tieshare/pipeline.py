@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from onnx import ModelProto
 from tieshare.checkpoint import Checkpoints
 from tieshare.data import Dataset, fit, read_npz
 from tieshare.exports.shared import shared
-from tieshare.graph import describe, find_head, read_model
-from tieshare.job import Job, check_twin
+from tieshare.graph import describe, read_model
+from tieshare.job import Job, check_outputs, check_twin
 from tieshare.plan import plan
 from tieshare.points import Points
 from tieshare.progress import Listener, Narrator, silent
@@ -58,8 +58,8 @@ def compress(
     raw = _bytes_of(model)
     read = read_model(raw)
     dataset = data if isinstance(data, Dataset) else read_npz(data)
-    splits = fit(dataset, describe(read).inputs, find_head(read).shape, recipe)
-    planned = plan(recipe, len(splits.train.target))
+    splits = fit(dataset, asdict(describe(read)), recipe)
+    planned = plan(recipe, len(splits.train))
     narrator = Narrator(listener, planned.path_epochs, planned.retrain_epochs)
     with _workspace(checkpoint_dir) as folder:
         checkpoints = Checkpoints(folder / _key(raw, dataset, recipe))
@@ -68,6 +68,7 @@ def compress(
 
 def _run(job: Job, dense_bytes: int) -> Result:
     with job.narrator.step("check"):
+        check_outputs(job)
         check_twin(job)
     walked = walk(job)
     points = Points(job, walked.layers)

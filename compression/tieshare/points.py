@@ -53,7 +53,7 @@ class Points:
 
     def _train(self, start: ModelProto, name: str) -> dict[str, Array]:
         job, epochs = self.job, self.job.plan.retrain_epochs
-        training = Retraining(start, job.value, job.trainer, job.recipe, epochs)
+        training = Retraining(start, job.values, job.trainer, job.recipe, epochs)
         known = self.known(start)
         saved = job.checkpoints.load(name)
         if saved is not None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tieshare.exports.count import Counts
-from tieshare.measure import Score
+from tieshare.score import Score
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class FileReport:
     """One ONNX file. ``latency_us``: microseconds of a call by batch size, one thread.
 
     Exactly one of ``accuracy`` (a fraction) and ``loss`` (mean squared error) is there, both on
-    the test split.
+    the test split; ``score`` says what they are where several outputs are trained.
     """
 
     bytes: int

@@ -4,7 +4,7 @@ Dead rows stay dead and each cluster is one row, so that its gradient is the sum
 (Zhang et al., ICLR 2018, section 3.4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from tieshare.exports.prune import remove_dead_units
 from tieshare.exports.rows import read_rows
-from tieshare.graph.structure import Layer, structure_of, to_rows
+from tieshare.graph.layers import Layer, to_rows
+from tieshare.graph.structure import structure_of
 from tieshare.graph.tensors import Array
 from tieshare.recipe import Recipe
 from tieshare.trainer import Trainer, descend
@@ -72,11 +73,16 @@ class Retraining:
     """Call ``epoch`` as often as it was said; ``state`` and ``restore`` survive a crash."""
 
     def __init__(
-        self, tied: ModelProto, value: str, trainer: Trainer, recipe: Recipe, epochs: int
+        self,
+        tied: ModelProto,
+        values: Sequence[str],
+        trainer: Trainer,
+        recipe: Recipe,
+        epochs: int,
     ) -> None:
         self.trainer, self.seed, self.epochs = trainer, recipe.seed, epochs
         narrow = remove_dead_units(tied)
-        twin = from_onnx(narrow, [value])
+        twin = from_onnx(narrow, values)
         layers = {}
         for layer in structure_of(narrow).layers:
             if layer.weight in twin.names:

@@ -7,13 +7,16 @@ from importlib.metadata import version
 import numpy as np
 from onnx import ModelProto
 
+from tieshare.data import Goal
 from tieshare.exports.count import count_dense, count_shared, count_tied, paper_ratio
 from tieshare.exports.rows import read_rows
 from tieshare.exports.shared import Shared
-from tieshare.graph import find_head, tensors, to_rows
+from tieshare.graph import find_heads, tensors, to_rows
+from tieshare.graph.tensors import Array
 from tieshare.job import Job
-from tieshare.measure import Score, latencies, predict, score
+from tieshare.measure import latencies, predictions
 from tieshare.report import FileReport, FrontPoint, HeldOut, LayerReport, Report
+from tieshare.score import Score, at_once, named, score
 from tieshare.search import Candidate, Choice, loss_of_score
 
 _VERSIONS = ("tieshare", "torch", "onnx", "onnxruntime", "numpy")
@@ -56,9 +59,12 @@ def summarise(
 
 
 def _test_score(job: Job, model: ModelProto) -> Score:
-    head, test = find_head(model), job.splits.test
-    output = predict(model, head.output, test.inputs)
-    return score(job.splits.task, output, test.target, probabilities=head.activation is not None)
+    goals, test = job.splits.goals, job.splits.test
+    outputs = [goal.output for goal in goals]
+    answers = predictions(model, outputs, test.inputs, at_once(goals, test.targets))
+    thresholds = [0.0 if head.activation is None else 0.5 for head in job.heads]
+    found = score(goals, test.targets, answers, thresholds)
+    return Score(**named(goals, float(found.mean())))
 
 
 def _layers(job: Job, tied: ModelProto, shared: Shared) -> tuple[LayerReport, ...]:
@@ -115,19 +121,25 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
             if job.recipe.target.max_drop is not None
             else "the path ended before it reached the ratio: this is its smallest point"
         )
-    if _fewer_than_one_sample(job):
+    if _fewer_than_one_label(job):
         notes.append(
             f"{len(job.dense)} held-out samples can't tell so small a loss as max_drop: add more "
             "of them as x_val and y_val"
         )
-    if _looks_one_hot(job):
-        notes.append(
-            "y looks like classes, one-hot as floats, and was taken for regression: integers are "
-            "taken for classes"
-        )
+    notes += [
+        f"the target of output {goal.output!r} looks like classes, one-hot as floats, and was "
+        "taken for regression: integers are taken for classes"
+        for goal, target in zip(job.splits.goals, job.splits.train.targets, strict=True)
+        if _looks_one_hot(goal, target)
+    ]
+    notes += [
+        f"output {head.output!r} has no target: nothing keeps it as it was"
+        for head in find_heads(job.model)
+        if head.logits not in [trained.logits for trained in job.heads]
+    ]
     if job.splits.task == "classes":
         right = float(job.dense.mean())
-        commonest = float(np.bincount(job.splits.held_out.target).max() / len(job.dense))
+        commonest = float(np.mean([_commonest(y) for y in job.splits.held_out.targets]))
         if right <= commonest < 1:
             notes.append(
                 f"the uploaded model is right on {100 * right:.1f} % of the held-out samples, no "
@@ -135,7 +147,7 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
                 "inputs of another scale (uint8 is multiplied by the recipe's scale) or another "
                 "order of the classes?"
             )
-    if baseline.accuracy is not None:
+    if baseline.accuracy is not None and job.splits.task != "auto":
         ahead = float(job.dense.mean()) - baseline.accuracy
         noise = float(job.dense.std()) / len(job.dense) ** 0.5
         noise += (baseline.accuracy * (1 - baseline.accuracy) / len(job.splits.test)) ** 0.5
@@ -149,13 +161,19 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _fewer_than_one_sample(job: Job) -> bool:
+def _fewer_than_one_label(job: Job) -> bool:
     drop = job.recipe.target.max_drop
-    return drop is not None and not job.relative and 0 < drop * len(job.dense) < 1
+    labels = sum(np.count_nonzero(target >= 0) for target in job.splits.held_out.targets)
+    return drop is not None and not job.relative and 0 < drop * labels < 1
 
 
-def _looks_one_hot(job: Job) -> bool:
-    target = job.splits.train.target
-    if job.splits.task != "regression" or target.ndim != 2 or target.shape[1] < 2:
+def _commonest(target: Array) -> float:
+    """The share of the commonest class among the labels."""
+    labels = target[target >= 0]
+    return float(np.bincount(labels).max() / len(labels)) if len(labels) else 0.0
+
+
+def _looks_one_hot(goal: Goal, target: Array) -> bool:
+    if goal.task != "regression" or target.ndim != 2 or target.shape[1] < 2:
         return False
     return bool(np.isin(target, (0, 1)).all() and (target.sum(axis=1) == 1).all())

@@ -1,8 +1,9 @@
 """One network with its data: batches, losses, scores. Both stages train through it."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,37 +12,49 @@ from torch import Tensor, nn
 
 from tieshare.data import Samples, Splits
 from tieshare.objective import Objective
+from tieshare.score import at_once, is_error, named, numbers, score
 
-_EVALUATION_BATCH = 512
+_MOST_STORED = 1 << 28  # numbers of the teacher's outputs, 1 GiB of float32
 _TRIAL_STEPS = 60
 _TRIAL_SAMPLES = 2048
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """Samples as tensors, with the teacher's outputs for them."""
+    """Samples as tensors."""
 
     inputs: tuple[Tensor, ...]
-    target: Tensor
-    teacher: Tensor
+    targets: tuple[Tensor, ...]
 
     def __len__(self) -> int:
-        return len(self.target)
+        return len(self.targets[0])
+
+
+Teacher = Callable[[Tensor], tuple[Tensor, ...] | None]
+"""Indices of a batch of the training split to the uploaded model's outputs, if they are needed."""
 
 
 class Trainer:
     """``train`` and ``held_out`` are loaded once; every network of a job trains on the same."""
 
-    def __init__(self, train: Loaded, held_out: Loaded, objective: Objective, batch: int) -> None:
+    def __init__(
+        self,
+        train: Loaded,
+        held_out: Loaded,
+        objective: Objective,
+        batch: int,
+        teacher: Teacher,
+    ) -> None:
         self.train, self.held_out, self.objective = train, held_out, objective
+        self.teacher = teacher
         self.batch = min(batch, len(train))
         self.steps = len(train) // self.batch  # an epoch leaves the incomplete last batch out
 
     @classmethod
     def of(cls, teacher: nn.Module, splits: Splits, objective: Objective, batch: int) -> "Trainer":
         """With the outputs of ``teacher``, which is left as it is."""
-        train, held_out = load(teacher, splits.train), load(teacher, splits.held_out)
-        return cls(train, held_out, objective, batch)
+        train, held_out = load(splits.train), load(splits.held_out)
+        return cls(train, held_out, objective, batch, taught_by(teacher, train, objective))
 
     def batches(self, seed: int, epoch: int) -> Iterator[Tensor]:
         """Indices of each batch: the same seed and epoch give the same order.
@@ -56,9 +69,9 @@ class Trainer:
 
     def loss(self, network: nn.Module, index: Tensor) -> Tensor:
         """Of the batch at these indices of the training split."""
-        inputs = (array[index] for array in self.train.inputs)
-        output = first(network(*inputs))
-        return self.objective.loss(output, self.train.target[index], self.train.teacher[index])
+        outputs = every(network(*(array[index] for array in self.train.inputs)))
+        targets = [target[index] for target in self.train.targets]
+        return self.objective.loss(outputs, targets, self.teacher(index))
 
     def right(self, network: nn.Module) -> NDArray[np.float64]:
         """How well each held-out sample is answered: (held out,)."""
@@ -66,7 +79,7 @@ class Trainer:
 
     def named(self, score: float) -> dict[str, float]:
         """A mean of ``right`` under the name by which people know it."""
-        return {"loss": -score} if self.objective.task == "regression" else {"accuracy": score}
+        return named(self.objective.goals, score)
 
     def largest_stable_rate(
         self,
@@ -102,30 +115,49 @@ class Trainer:
                 if done == _TRIAL_STEPS:
                     break
         after = self._right(network, self.train, samples).mean()
-        allowed = 0.01 if self.objective.task != "regression" else 0.1 * abs(before) + 1e-8
+        allowed = 0.1 * abs(before) + 1e-8 if is_error(self.objective.goals) else 0.01
         return bool(np.isfinite(after) and after >= before - allowed)
 
     def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:
-        output = run(network, tuple(array[:samples] for array in data.inputs))
-        right = self.objective.right(output, data.target[:samples])
-        answer: NDArray[np.float64] = right.double().numpy()
-        return answer
+        goals, targets = self.objective.goals, [y[:samples].numpy() for y in data.targets]
+        inputs = [array[:samples] for array in data.inputs]
+        answers = run(network, inputs, at_once(goals, targets))
+        chunks = ([output.numpy() for output in outputs] for outputs in answers)
+        return score(goals, targets, chunks, thresholds=[0.0] * len(goals))
 
 
-def load(teacher: nn.Module, samples: Samples) -> Loaded:
-    """Arrays to tensors, without copying them, and what the teacher says to them."""
-    inputs = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in samples.inputs)
-    target = torch.from_numpy(np.ascontiguousarray(samples.target))
-    return Loaded(inputs, target, run(teacher, inputs))
+def load(samples: Samples) -> Loaded:
+    """Arrays to tensors, without copying them."""
+
+    def tensors(arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+
+    return Loaded(tensors(samples.inputs), tensors(samples.targets))
+
+
+def taught_by(network: nn.Module, train: Loaded, objective: Objective) -> Teacher:
+    """The network's outputs, kept where they fit into memory and else computed for each batch."""
+    if objective.distill == 0:
+        return lambda _: None
+    goals, targets = objective.goals, [target.numpy() for target in train.targets]
+    size = at_once(goals, targets)
+    if numbers(goals, targets) * len(train) > _MOST_STORED:
+        return lambda index: together(run(network, [array[index] for array in train.inputs], size))
+    kept = together(run(network, train.inputs, size))
+    return lambda index: tuple(output[index] for output in kept)
 
 
 @torch.no_grad()
-def run(network: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-    """The first output for all samples, in evaluation mode."""
+def run(network: nn.Module, inputs: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """The outputs for all samples, ``size`` at a time, in evaluation mode."""
     network.eval()
-    starts = range(0, len(inputs[0]), _EVALUATION_BATCH)
-    chunks = ([array[start : start + _EVALUATION_BATCH] for array in inputs] for start in starts)
-    return torch.cat([first(network(*chunk)) for chunk in chunks])
+    for start in range(0, len(inputs[0]), size):
+        yield every(network(*(array[start : start + size] for array in inputs)))
+
+
+def together(chunks: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Each output for all samples."""
+    return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -135,6 +167,6 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+def every(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A twin with one output returns it bare."""
-    return output if isinstance(output, Tensor) else output[0]
+    return (output,) if isinstance(output, Tensor) else output

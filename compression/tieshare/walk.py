@@ -42,7 +42,8 @@ def walk(job: Job) -> Walked:
         job.checkpoints.save("path", state | {"kept": [asdict(item) for item in kept]})
         metrics = {"compression_ratio": snapshot.ratio, "alive_rows": float(snapshot.alive_rows)}
         job.narrator.path(path.done, metrics | job.trainer.named(snapshot.score))
-    return Walked(kept, [item.layer.name for item in path.regularised])
+    layers = [layer.name for item in path.regularised for layer in item.layers]
+    return Walked(kept, layers)
 
 
 def _worth_keeping(job: Job, snapshot: Snapshot, last: Snapshot) -> bool:

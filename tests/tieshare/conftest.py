@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sklearn.datasets import load_digits
 
 from tieshare.checkpoint import Checkpoints
 from tieshare.data import Dataset, fit
-from tieshare.graph import describe, find_head
+from tieshare.graph import describe, find_heads
 from tieshare.graph.tensors import with_tensors
 from tieshare.job import Job
 from tieshare.objective import Objective
@@ -45,11 +46,12 @@ def _fresh(text: str, **shapes: tuple[int, ...]) -> ModelProto:
 
 
 def _taught(model: ModelProto, data: Dataset, epochs: int = 15, task: Any = "auto") -> ModelProto:
-    head = find_head(model)
-    splits = fit(data, describe(model).inputs, head.shape, Recipe(task=task))
-    value = head.output if splits.task == "regression" else head.logits
-    twin = from_onnx(model, [value])
-    trainer = Trainer.of(twin, splits, Objective(splits.task, 0.0, 1.0), batch=64)
+    splits = fit(data, asdict(describe(model)), Recipe(task=task))
+    heads = {head.output: head for head in find_heads(model)}
+    goals = [(goal.task, heads[goal.output]) for goal in splits.goals]
+    values = [head.output if task == "regression" else head.logits for task, head in goals]
+    twin = from_onnx(model, values)
+    trainer = Trainer.of(twin, splits, Objective(splits.goals, 0.0, 1.0), batch=64)
     optimizer = torch.optim.Adam(twin.parameters(), lr=3e-3)
     for epoch in range(epochs):
         twin.train()
@@ -67,7 +69,7 @@ def _job_of(
 ) -> Job:
     given: dict[str, Any] = {"path_epochs": 14, "retrain_epochs": 3, "batch_size": 64}
     made = Recipe(**({"target": Target(min_ratio=4.0)} | given | recipe))
-    splits = fit(data, describe(model).inputs, find_head(model).shape, made)
+    splits = fit(data, asdict(describe(model)), made)
     narrator = Narrator(listener, made.path_epochs or 1, made.retrain_epochs or 1)
     return Job(model, splits, made, Checkpoints(folder), narrator)
 

@@ -7,14 +7,13 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper, parser
 
 from tieshare.measure import (
-    Score,
     batches_of,
     feed,
     fixed_batch,
     interleaved,
     latencies,
     predict,
-    score,
+    predictions,
 )
 
 
@@ -42,6 +41,14 @@ X = np.arange(30, dtype=np.float32).reshape(10, 3)
 def test_every_sample_is_predicted_once_and_in_order(batch: str, size: int) -> None:
     assert predict(double(batch), "y", [X], batch=size).tolist() == (2 * X).tolist()
     assert predict(double(batch), "z", [X], batch=size).tolist() == (-X).tolist()
+
+
+@pytest.mark.parametrize("batch", ["N", "4"])
+def test_several_outputs_come_together_chunk_by_chunk(batch: str) -> None:
+    chunks = list(predictions(double(batch), ["z", "y"], [X], batch=4))
+    assert [[len(output) for output in outputs] for outputs in chunks] == [[4, 4], [4, 4], [2, 2]]
+    z, y = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    assert (z.tolist(), y.tolist()) == ((-X).tolist(), (2 * X).tolist())
 
 
 def test_inputs_are_fed_in_the_order_of_the_graph() -> None:
@@ -73,44 +80,6 @@ def test_random_inputs_have_the_shape_and_type_of_the_graph() -> None:
 
 def test_samples_are_repeated_to_the_batch() -> None:
     assert feed(double(), 5, [X[:2]])["x"][:, 0].tolist() == [0, 3, 0, 3, 0]
-
-
-def classes(
-    output: list[object], target: list[object], *, probabilities: bool = True
-) -> float | None:
-    return score(
-        "classes", np.array(output), np.array(target), probabilities=probabilities
-    ).accuracy
-
-
-def test_of_several_classes_the_largest_output_is_the_answer() -> None:
-    assert classes([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6]], [1, 0, 0]) == pytest.approx(2 / 3)
-
-
-def test_a_single_unit_decides_between_two_classes() -> None:
-    assert classes([[0.4], [0.6], [0.9], [0.1]], [0, 1, 0, 0]) == 0.75
-    assert classes([0.4, 0.6], [0, 0]) == 0.5
-    assert classes([[-0.1], [0.1], [0.3], [0.4]], [0, 1, 1, 0], probabilities=False) == 0.75
-
-
-@pytest.mark.parametrize("axis", [1, -1])
-def test_classes_of_every_pixel_lie_along_the_second_or_the_last_axis(axis: int) -> None:
-    target = np.arange(8).reshape(2, 4) % 3
-    output = np.moveaxis(np.eye(3)[target], -1, axis)
-    assert score("classes", output, target, probabilities=True) == Score(accuracy=1.0)
-
-
-def test_every_label_of_several_counts() -> None:
-    output = np.array([[0.9, 0.2], [0.6, 0.7]])
-    target = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert score("multilabel", output, target, probabilities=True) == Score(accuracy=0.75)
-    logits = output - 0.5
-    assert score("multilabel", logits, target, probabilities=False) == Score(accuracy=0.75)
-
-
-def test_regression_has_the_mean_squared_error() -> None:
-    output, target = np.array([[1.0], [3.0]]), np.array([2.0, 1.0])
-    assert score("regression", output, target, probabilities=False) == Score(loss=2.5)
 
 
 def test_a_call_takes_as_long_as_it_takes_and_all_take_turns() -> None:

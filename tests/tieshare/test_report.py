@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 
 from tieshare.exports.count import Counts
-from tieshare.measure import Score
 from tieshare.recipe import Recipe
 from tieshare.report import (
     FileReport,
@@ -13,6 +12,7 @@ from tieshare.report import (
     LayerReport,
     Report,
 )
+from tieshare.score import Score
 
 
 def file(size: int, counts: Counts, accuracy: float) -> FileReport:

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,14 +10,12 @@ from onnx import ModelProto
 
 from tieshare.checkpoint import Checkpoints
 from tieshare.data import Dataset
-from tieshare.errors import RecipeError, UnsupportedModel
+from tieshare.errors import RecipeError
 from tieshare.exports.count import count_tied
 from tieshare.exports.tied import tied
-from tieshare.graph import Layer, to_rows
 from tieshare.job import Job
-from tieshare.penalties import L1, PENALTIES, OrderedRows, row_weights
-from tieshare.recipe import PenaltyName, Recipe
-from tieshare.stage1 import RisingPath, regularised, shrink, typical_size
+from tieshare.recipe import PenaltyName
+from tieshare.stage1 import RisingPath
 from tieshare.trainer import descend
 
 Make = Callable[..., RisingPath]
@@ -209,41 +207,11 @@ def test_a_rate_at_which_training_diverges_is_named(path_of: Make) -> None:
     assert "1e+30" in caught.value.message
 
 
-def lam(path: RisingPath) -> Iterator[Array]:
-    for item in path.regularised:
-        assert isinstance(item.penalty, OrderedRows)
-        yield item.penalty.lam
-
-
-@pytest.mark.parametrize(("penalty", "fraction"), [("growl", 0.5), ("oscar", 1.0)])
-def test_rows_that_are_one_unit_each_get_equal_weights(
-    path_of: Make, penalty: PenaltyName, fraction: float
-) -> None:
-    first, second = lam(path_of(penalty=penalty))
-    assert first.tolist() == row_weights(64, fraction=fraction).tolist()
-    assert second.tolist() == [1.0] * 32
-
-
 CONV = (
     "g (float[N, 1, 8, 8] x) => (float[N, 10] y)"
     "{ h = Conv (x, k, c) r = Relu (h) p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)"
     "  f = Flatten (p) y = Gemm (f, w, b) }"
 )
-
-
-def test_a_few_channels_of_an_image_get_no_penalty(
-    path_of: Make, fresh: Callable[..., ModelProto]
-) -> None:
-    model = fresh(CONV, k=(6, 1, 3, 3), c=(6,), w=(54, 10), b=(10,))
-    path = path_of(model)
-    (only,) = path.regularised
-    assert only.layer.weight == "w"
-    # Nine rows a channel: ordered weights. A row's death saves a ninth of a channel beside its
-    # ten weights: sqrt((10 + (9 + 1) / 9) / 10) of the mean norm.
-    (weights_of_rows,) = lam(path)
-    assert weights_of_rows[0] > weights_of_rows[-1]
-    mean = np.linalg.norm(path.twin.tensors()["w"], axis=1).mean()
-    assert only.unit == pytest.approx(mean * math.sqrt((10 + 10 / 9) / 10))
 
 
 def test_a_channel_goes_when_all_of_its_rows_are_dead(
@@ -257,82 +225,10 @@ def test_a_channel_goes_when_all_of_its_rows_are_dead(
     with torch.no_grad():
         path.twin.parameter("w")[9:18] = 0
         path.twin.parameter("w")[20] = 0
-    for item in path.regularised:
-        path.alive[item.layer.name][9:18] = False
-        path.alive[item.layer.name][20] = False
+    (item,) = path.regularised
+    path.alive[item.name][[*range(9, 18), 20]] = False
     path.strength = 0.0
     path.epoch()
     assert not weights(path)["w"][[*range(9, 18), 20]].any()
     alive = weights(path)["k"].any(axis=(1, 2, 3))
     assert alive.tolist() == [True, False, True, True, True, True]
-
-
-def test_a_network_of_few_inputs_alone_has_nothing_to_compress(
-    fresh: Callable[..., ModelProto], job_of: Callable[..., Job], tmp_path: Path
-) -> None:
-    model = fresh("g (float[N, 7] x) => (float[N, 3] y) { y = Gemm (x, w, b) }", w=(7, 3), b=(3,))
-    rng = np.random.default_rng(0)
-    data = Dataset({"x": rng.normal(size=(50, 7)), "y": rng.integers(0, 3, 50)})
-    job = job_of(model, data, tmp_path)
-    with pytest.raises(UnsupportedModel, match="8 inputs"):
-        regularised(job.twin(model), job.structure, Recipe())
-
-
-def layer_of(shape: tuple[int, ...]) -> Layer:
-    """A Conv weight (out, in, kh, kw) or a Gemm weight (in, out)."""
-    conv = len(shape) == 4
-    rows, units = (shape[1], shape[0]) if conv else shape
-    return Layer(
-        name="layer",
-        operator="Conv" if conv else "Gemm",
-        weight="w",
-        bias=None,
-        row_axis=1 if conv else 0,
-        unit_axis=0 if conv else 1,
-        rows=rows,
-        units=units,
-        columns=int(np.prod(shape)) // rows,
-        kernel=shape[2:],
-        input="x",
-        output="y",
-        node=0,
-        bias_node=None,
-        uses=1,
-    )
-
-
-@pytest.mark.parametrize("shape", [(9, 4), (3, 9, 2, 2)])
-@pytest.mark.parametrize("name", get_args(PenaltyName))
-def test_a_shrunk_weight_is_the_prox_of_its_rows(name: PenaltyName, shape: tuple[int, ...]) -> None:
-    layer, penalty = layer_of(shape), PENALTIES[name](9, 0.3).at(0.7)
-    weight = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))
-    expected = penalty.prox(to_rows(layer, weight.numpy()), 0.5)
-    alive = shrink(weight, layer, penalty, step=0.5, alive=torch.ones(9, dtype=torch.bool))
-    assert to_rows(layer, weight.numpy()) == pytest.approx(expected, abs=1e-6)
-    assert alive.tolist() == expected.any(axis=1).tolist()
-
-
-def test_shrinking_zeroes_the_rows_that_were_dead_before() -> None:
-    weight = torch.ones(3, 9, 2, 2)
-    was = torch.tensor([True] * 5 + [False] * 4)
-    alive = shrink(weight, layer_of((3, 9, 2, 2)), PENALTIES["growl"](9, 0.0), step=0.0, alive=was)
-    assert alive.tolist() == was.tolist()
-    assert weight[:, :5].eq(1).all()
-    assert weight[:, 5:].eq(0).all()
-
-
-def test_the_prox_that_would_leave_nothing_is_not_taken() -> None:
-    weight = torch.ones(9, 4)
-    was = torch.tensor([True] * 5 + [False] * 4)
-    penalty = PENALTIES["growl"](9, 0.0).at(1e9)
-    alive = shrink(weight, layer_of((9, 4)), penalty, step=1.0, alive=was)
-    assert alive.tolist() == was.tolist()
-    assert weight.sum(1).tolist() == [4.0] * 5 + [0.0] * 4
-
-
-def test_a_threshold_is_in_the_units_of_what_it_is_compared_with() -> None:
-    W = np.array([[3.0, -4.0], [0.0, 1.0]])
-    assert typical_size(PENALTIES["growl"](2, 0.0), W) == 3.0  # norms 5 and 1
-    assert typical_size(L1(), W) == 2.0
-    assert typical_size(PENALTIES["weight_decay"](2, 0.0), W) == 1.0
-    assert typical_size(PENALTIES["growl"](2, 0.0), np.zeros((2, 2))) == 1.0

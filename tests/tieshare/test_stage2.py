@@ -55,7 +55,7 @@ def job(job_of: Callable[..., Job], mlp: ModelProto, digits: Dataset, tmp_path: 
 @pytest.fixture
 def retraining(job: Job, start: ModelProto) -> Make:
     def make(model: ModelProto = start, epochs: int = 2) -> Retraining:
-        return Retraining(model, job.value, job.trainer, job.recipe, epochs)
+        return Retraining(model, job.values, job.trainer, job.recipe, epochs)
 
     return make
 
@@ -116,7 +116,7 @@ def test_the_gradient_of_a_row_of_the_table_is_the_sum_over_its_members(
     index = next(job.trainer.batches(seed=0, epoch=0))
     training.optimizer.zero_grad()
     torch.autograd.backward(job.trainer.loss(training.network.train(), index))
-    free = from_onnx(remove_dead_units(start), [job.value]).train()
+    free = from_onnx(remove_dead_units(start), job.values).train()
     torch.autograd.backward(job.trainer.loss(free, index))
     whole = free.parameter("w1").grad
     table = training.network.tables[0].grad

@@ -71,7 +71,7 @@ def report(job: Job, mlp: ModelProto, small: ModelProto, small_shared: Shared) -
 
 def accuracy(job: Job, model: ModelProto) -> float:
     test = job.splits.test
-    return float((predict(model, "logits", test.inputs).argmax(1) == test.target).mean())
+    return float((predict(model, "logits", test.inputs).argmax(1) == test.targets[0]).mean())
 
 
 def test_accuracy_is_that_of_each_file_on_the_test_split(
@@ -143,7 +143,7 @@ def test_the_loss_on_the_held_out_samples_has_its_standard_error(
 
     def right(model: ModelProto) -> np.ndarray:
         answers = predict(model, "logits", held_out.inputs).argmax(1)
-        return np.where(answers == held_out.target, 1.0, 0.0)
+        return np.where(answers == held_out.targets[0], 1.0, 0.0)
 
     lost = right(job.model) - right(small)
     assert report.held_out is not None
@@ -251,10 +251,46 @@ def test_numbers_are_reported_with_their_squared_error(
     job = job_of(model, data, tmp_path)
     report = summarise(job, ["Gemm_0"], choice(job, model), shared(model), DENSE_BYTES)
     test = job.splits.test
-    error = np.mean((predict(model, "y", test.inputs) - test.target) ** 2)
+    error = np.mean((predict(model, "y", test.inputs) - test.targets[0]) ** 2)
     assert report.baseline.loss == pytest.approx(error, rel=1e-6)
     assert report.baseline.accuracy is None
     assert report.front[0].loss == pytest.approx(-job.dense.mean())
     assert report.held_out is not None
     assert (report.held_out.drop, report.held_out.accuracy) == (0, None)
     assert "accuracy" not in report.to_json()
+
+
+TEXT = "g (float[N, 9] x) => (float[N, 4] y) { h = Gemm (x, w) r = Tanh (h) y = MatMul (r, v) }"
+STEPS = TEXT.replace("[N, ", "[N, T, ").replace("Gemm", "MatMul")
+
+
+def notes(job: Job, model: ModelProto) -> str:
+    report = summarise(job, ["Gemm_0"], choice(job, model), shared(model), DENSE_BYTES)
+    return " ".join(report.notes)
+
+
+def test_classes_one_hot_as_floats_are_noted(
+    job_of: Callable[..., Job], fresh: Callable[..., ModelProto], tmp_path: Path
+) -> None:
+    model = fresh(TEXT, w=(9, 8), v=(8, 4))
+    x = np.random.default_rng(0).normal(size=(90, 9))
+    job = job_of(model, Dataset({"x": x, "y": np.eye(4)[np.arange(90) % 4]}), tmp_path)
+    assert "output 'y' looks like classes, one-hot as floats" in notes(job, model)
+
+
+@pytest.mark.parametrize(("labels_of_a_sample", "noted"), [(1, True), (50, False)])
+def test_held_out_labels_that_can_not_tell_the_loss_are_noted(
+    job_of: Callable[..., Job],
+    fresh: Callable[..., ModelProto],
+    tmp_path: Path,
+    labels_of_a_sample: int,
+    noted: bool,
+) -> None:
+    """Of 9 sequences: what counts is how many labels they have together."""
+    model = fresh(STEPS, w=(9, 8), v=(8, 4))
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, (90, 60))
+    y[:, labels_of_a_sample:] = -1
+    data = Dataset({"x": rng.normal(size=(90, 60, 9)), "y": y})
+    job = job_of(model, data, tmp_path, target=Target(max_drop=0.01))
+    assert ("9 held-out samples can't tell" in notes(job, model)) == noted

@@ -5,16 +5,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tieshare.data import Samples, Splits
+from tieshare import trainer as trainer_module
+from tieshare.data import Goal, Samples, Splits
 from tieshare.objective import Objective
-from tieshare.trainer import Loaded, Trainer, descend, load, run
+from tieshare.trainer import Loaded, Trainer, descend, load, run, together
+
+NUMBERS = Goal("y", "regression", None, None)
 
 
 def line(n: int, batch: int) -> Trainer:
     """y = 2 x without noise, n samples to train on and n held out."""
     x = torch.linspace(-1, 1, n).reshape(n, 1)
-    data = Loaded((x,), 2 * x, 2 * x)
-    return Trainer(data, data, Objective("regression", 0.0, 1.0), batch)
+    data = Loaded((x,), (2 * x,))
+    return Trainer(data, data, Objective((NUMBERS,), 0.0, 1.0), batch, lambda _: None)
 
 
 class Slope(nn.Module):
@@ -95,31 +98,77 @@ def test_the_score_is_of_every_held_out_sample_in_evaluation_mode() -> None:
 
 def test_a_score_has_the_name_that_people_know() -> None:
     assert line(5, 2).named(-0.25) == {"loss": 0.25}
-    classes = Trainer(line(5, 2).train, line(5, 2).held_out, Objective("classes", 0.0, 1.0), 2)
-    assert classes.named(0.75) == {"accuracy": 0.75}
+    trainer = line(5, 2)
+    trainer.objective = Objective((Goal("y", "classes", 2, 1),), 0.0, 1.0)
+    assert trainer.named(0.75) == {"accuracy": 0.75}
 
 
-def test_the_teacher_is_asked_about_both_splits_and_left_as_it_is() -> None:
+def taught(distill: float) -> Trainer:
+    """By a slope of 3, on four samples; two are held out."""
     x = np.arange(6, dtype=np.float32).reshape(6, 1)
-    train, held_out = (Samples((part,), part) for part in (x[:4], x[4:]))
-    teacher = Slope(3.0)
-    splits = Splits(train, held_out, held_out, "regression", None)
-    trainer = Trainer.of(teacher, splits, Objective("regression", 0.5, 1.0), batch=4)
-    assert trainer.train.teacher.tolist() == [[0.0], [3.0], [6.0], [9.0]]
-    assert trainer.held_out.teacher.tolist() == [[12.0], [15.0]]
-    assert teacher.w.grad is None
-    assert teacher.w.item() == 3.0
+    train, held_out = (Samples((part,), (part,)) for part in (x[:4], x[4:]))
+    splits = Splits(train, held_out, held_out, (NUMBERS,))
+    return Trainer.of(Slope(3.0), splits, Objective((NUMBERS,), distill, 1.0), batch=4)
 
 
-def test_samples_become_tensors_without_a_copy() -> None:
+@pytest.mark.parametrize("stored", [0, 1 << 28])
+def test_the_teacher_is_asked_about_the_training_split_and_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
+    """Whether its outputs fit into memory or not."""
+    monkeypatch.setattr(trainer_module, "_MOST_STORED", stored)
+    trainer = taught(distill=0.5)
+    (answers,) = trainer.teacher(torch.tensor([3, 1])) or ()
+    assert answers.tolist() == [[9.0], [3.0]]
+    assert not answers.requires_grad
+    loss = trainer.loss(Slope(2.0), torch.tensor([0, 1, 2, 3]))
+    mean_square = (1 + 4 + 9) / 4  # of x, and so of both errors
+    assert loss.item() == pytest.approx(0.5 * mean_square + 0.5 * mean_square)
+
+
+def test_without_distilling_no_teacher_is_asked() -> None:
+    assert taught(distill=0.0).teacher(torch.tensor([0])) is None
+
+
+def test_samples_are_loaded_without_a_copy() -> None:
     x = np.arange(6, dtype=np.float32).reshape(6, 1)
-    loaded = load(Slope(), Samples((x,), x))
+    loaded = load(Samples((x,), (x,)))
     assert np.shares_memory(loaded.inputs[0].numpy(), x)
+    assert np.shares_memory(loaded.targets[0].numpy(), x)
     assert len(loaded) == 6
 
 
+class Both(nn.Module):
+    """Two outputs."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * x, -x
+
+
+def test_every_output_is_trained_and_scored_against_its_own_target() -> None:
+    x = torch.linspace(-1, 1, 50).reshape(50, 1)
+    data = Loaded((x,), (x, x))
+    goals = (Goal("a", "regression", None, None), Goal("b", "regression", None, None, unit=2.0))
+    trainer = Trainer(data, data, Objective(goals, 0.0, 1.0), 50, lambda _: None)
+    square = (x**2).mean().item()
+    expected = (square + 4 * square / 2) / 2  # errors of x and -2 x
+    assert trainer.loss(Both(), torch.arange(50)).item() == pytest.approx(expected)
+    assert trainer.right(Both()).mean() == pytest.approx(-expected)
+
+
+def test_all_samples_are_answered_some_at_a_time() -> None:
+    x = torch.arange(7.0).reshape(7, 1)
+    chunks = list(run(Both(), [x], 3))
+    assert [len(first) for first, _ in chunks] == [3, 3, 1]
+    assert [output.flatten().tolist() for output in together(iter(chunks))] == [
+        [0.0, 2, 4, 6, 8, 10, 12],
+        [0.0, -1, -2, -3, -4, -5, -6],
+    ]
+
+
 def test_running_takes_no_gradient() -> None:
-    assert not run(Slope(2.0), [torch.ones(3, 1)]).requires_grad
+    ((answer,),) = run(Slope(2.0), [torch.ones(3, 1)], 3)
+    assert not answer.requires_grad
 
 
 def test_a_step_goes_against_the_gradient_of_its_own_loss_alone() -> None:

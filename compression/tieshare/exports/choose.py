@@ -10,10 +10,10 @@ import onnxruntime as ort
 from onnx import ModelProto, helper, numpy_helper
 
 from tieshare.exports.draft import Draft
-from tieshare.exports.forms import FORMS, Formed, TiedLayer
+from tieshare.exports.forms import FORMS, Formed, TiedLayer, is_plain_product
 from tieshare.exports.rows import read_rows
 from tieshare.exports.units import matrix
-from tieshare.graph.structure import Layer
+from tieshare.graph.layers import Layer
 from tieshare.graph.tensors import Array
 from tieshare.measure import interleaved, session
 
@@ -54,7 +54,12 @@ def candidates(draft: Draft, layer: Layer, *, in_place: bool) -> dict[str, Forme
     rows = read_rows(matrix(weight, layer))
     stem = draft.stem(layer.weight)
     tied = TiedLayer(node, layer.weight, stem, weight, layer.row_axis, rows, draft.opset)
-    free = not in_place and layer.uses == 1 and node.input[1] == layer.weight
+    free = (
+        not in_place
+        and layer.uses == 1
+        and is_plain_product(node)
+        and node.input[1] == layer.weight
+    )
     built = {form.name: form.build(tied) for form in FORMS if form.in_place or free}
     formed = {name: found for name, found in built.items() if found is not None}
     limit = stored_bytes(formed["plain"])

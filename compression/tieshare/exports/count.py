@@ -7,10 +7,10 @@ import numpy as np
 from onnx import ModelProto
 
 from tieshare.exports.rows import read_rows
-from tieshare.exports.units import from_the_end, matrix, read_units
-from tieshare.graph.head import find_head
-from tieshare.graph.structure import Layer, Structure
-from tieshare.graph.tensors import Array
+from tieshare.exports.units import cut, matrix, staying
+from tieshare.graph.head import find_heads
+from tieshare.graph.structure import Structure
+from tieshare.graph.tensors import Array, tensors
 from tieshare.graph.view import View, view
 from tieshare.graph.weights import weights_of
 
@@ -51,25 +51,11 @@ def count_dense(model: ModelProto) -> Counts:
 
 
 def count_tied(model: ModelProto, structure: Structure) -> Counts:
-    """In each layer's weight one row a cluster counts, and of that the units somebody reads.
-
-    Of a bias, and of what a unit is scaled and shifted by, the entries of these units count.
-    """
-    seen = view(model)
-    parameters = _parameters(seen, model)
+    """Of every tensor what belongs to units that somebody reads; in a weight one row a cluster."""
+    parameters = _parameters(view(model), model)
     whole = _counted(parameters)
-    unread = _unread_units(structure, parameters)
-    saved = 0
-    for layer in structure.layers:
-        if layer.weight in parameters:
-            weight = parameters[layer.weight]
-            saved += weight.size - _unique(weight, layer, unread.get(layer.name, 0))
-    layers = {layer.name: layer for layer in structure.layers}
-    for link in structure.links:
-        bias = layers[link.producer].bias
-        beside = {*(name for name, _ in link.carried), *([] if bias is None else [bias])}
-        saved += unread[link.producer] * len(beside & parameters.keys())
-    return Counts(whole.parameters, whole.parameters - saved, whole.zeros, whole.parameters)
+    unique = sum(_unique(model, structure, parameters).values())
+    return Counts(whole.parameters, unique, whole.zeros, whole.parameters)
 
 
 def count_shared(model: ModelProto, dense_parameters: int) -> Counts:
@@ -81,18 +67,16 @@ def count_shared(model: ModelProto, dense_parameters: int) -> Counts:
 def paper_ratio(model: ModelProto, structure: Structure, layers: Collection[str]) -> float:
     """Parameters / unique parameters as the paper counts: weights of the named layers alone."""
     parameters = _parameters(view(model), model)
-    unread = _unread_units(structure, parameters)
     counted = [layer for layer in structure.layers if layer.name in layers]
-    unique = sum(
-        _unique(parameters[layer.weight], layer, unread.get(layer.name, 0)) for layer in counted
-    )
-    return sum(layer.rows * layer.columns for layer in counted) / max(unique, 1)
+    unique = _unique(model, structure, parameters)
+    left = sum(unique[layer.weight] for layer in counted)
+    return sum(layer.rows * layer.columns for layer in counted) / max(left, 1)
 
 
 def _parameters(seen: View, model: ModelProto) -> dict[str, Array]:
     """The tensors that training changes; the off and on of a OneHot are no such numbers."""
     switches = {node.inputs[2] for node in seen.nodes if node.operator == "OneHot"}
-    trained = weights_of(seen, [find_head(model).output]).trained
+    trained = weights_of(seen, [head.output for head in find_heads(model)]).trained
     return {name: seen.tensors[name] for name in trained if name not in switches}
 
 
@@ -102,15 +86,15 @@ def _counted(parameters: dict[str, Array]) -> Counts:
     return Counts(total, total, zeros, total)
 
 
-def _unread_units(structure: Structure, parameters: dict[str, Array]) -> dict[str, int]:
-    """By producer: how many of its units no alive row of the consumer reads."""
-    found = {}
-    for link, producer, consumer in from_the_end(structure):
-        W = matrix(parameters[consumer.weight], consumer)
-        found[producer.name] = producer.units - int(read_units(link, producer.units, W).sum())
-    return found
-
-
-def _unique(weight: Array, layer: Layer, unread: int) -> int:
-    rows = read_rows(matrix(weight, layer)).clusters
-    return rows * (layer.columns // layer.units) * (layer.units - unread)
+def _unique(
+    model: ModelProto, structure: Structure, parameters: dict[str, Array]
+) -> dict[str, int]:
+    """By tensor, the numbers that must be stored."""
+    masks = staying(structure, tensors(model))
+    left = {name: cut(array, masks.get(name, {})) for name, array in parameters.items()}
+    sizes = {name: array.size for name, array in left.items()}
+    for layer in structure.layers:
+        if layer.weight in left:
+            W = matrix(left[layer.weight], layer)
+            sizes[layer.weight] = read_rows(W).clusters * W.shape[1]
+    return sizes

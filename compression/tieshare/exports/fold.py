@@ -6,8 +6,10 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
 from tieshare.exports.draft import Draft
+from tieshare.exports.forms import is_plain_product
+from tieshare.graph.layers import Layer, layers_of
 from tieshare.graph.shapes import Shape, shapes_of
-from tieshare.graph.structure import Layer, structure_of
+from tieshare.graph.view import view
 
 
 def fold_batch_norms(model: ModelProto) -> ModelProto:
@@ -22,7 +24,7 @@ def fold_batch_norms(model: ModelProto) -> ModelProto:
     readers = draft.readers()
     followers = {node.input[0]: i for i, node in enumerate(draft.nodes) if node.input}
     folded: set[int] = set()
-    for layer in structure_of(model).layers:
+    for layer in layers_of(view(draft.model())):
         index = followers.get(layer.output)
         if index is None or readers[layer.output] != 1 or layer.uses != 1:
             continue
@@ -36,10 +38,21 @@ def fold_batch_norms(model: ModelProto) -> ModelProto:
 
 
 def _foldable(draft: Draft, layer: Layer, norm: NodeProto, shapes: Mapping[str, Shape]) -> bool:
+    """Whether the norm has one entry for each unit of the layer, which no other node reads.
+
+    1. Axis 1, which is normalised, holds the units of a product only where it has two axes.
+    2. The units of a grouped ConvTranspose are the places in a group: its norm has more entries.
+    3. A bias that is not stored with one entry a unit can't be changed for each of them.
+    """
+    node = draft.nodes[layer.node]
+    conv = layer.operator in ("Conv", "ConvTranspose")
     if norm.op_type != "BatchNormalization" or not all(map(draft.stored, norm.input[1:5])):
         return False
-    # Axis 1, which is normalised, holds the units of a product only where it has two axes.
-    return layer.operator == "Conv" or len(shapes.get(layer.output, ())) == 2
+    if not (conv or (is_plain_product(node) and len(shapes.get(layer.output, ())) == 2)):
+        return False
+    if list(node.input[1:2]) != [layer.weight] or (layer.bias is None and any(node.input[2:])):
+        return False
+    return all(draft.array(name).shape == (layer.units,) for name in norm.input[1:5])
 
 
 def _fold(draft: Draft, layer: Layer, index: int) -> None:
@@ -62,7 +75,7 @@ def _fold(draft: Draft, layer: Layer, index: int) -> None:
             inputs = [layer.output, added]
             draft.nodes[index] = helper.make_node("Add", inputs, norm.output, name=norm.name)
             return
-        node.input.append(added)
+        node.input[:] = [*node.input[:2], added]
     last = node if layer.bias_node is None else draft.nodes[layer.bias_node]
     last.output[0] = norm.output[0]
 

@@ -60,6 +60,15 @@ class Formed:
     before: tuple[NodeProto, ...] = ()
 
 
+def is_plain_product(node: NodeProto) -> bool:
+    """Whether the node is input times weight along one axis, plus bias, and nothing else."""
+    plain = {"group": 1, "transA": 0, "alpha": 1.0, "beta": 1.0}
+    return node.op_type in ("Conv", "Gemm", "MatMul") and all(
+        helper.get_attribute_value(item) == plain.get(item.name, helper.get_attribute_value(item))
+        for item in node.attribute
+    )
+
+
 def plain(layer: TiedLayer) -> Formed | None:
     """The weight as it is."""
     return Formed({layer.name: layer.weight}, (layer.node,))

@@ -1,58 +1,107 @@
 """Units that nobody reads leave the graph, and so do the rows that would read them."""
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper
+from onnx import AttributeProto, ModelProto, NodeProto, helper
 
 from tieshare.exports.draft import Draft
-from tieshare.exports.units import entries_of_units, from_the_end, matrix, read_units
-from tieshare.graph.shapes import shapes_of
-from tieshare.graph.structure import structure_of
+from tieshare.exports.units import cut
+from tieshare.graph.atoms import NOBODY
+from tieshare.graph.structure import (
+    Counted,
+    Numbered,
+    Structure,
+    Units,
+    entry_mask,
+    structure_of,
+)
 from tieshare.graph.tensors import Array
 from tieshare.graph.view import view
 
 
-def remove_dead_units(model: ModelProto) -> ModelProto:
+def remove_dead_units(model: ModelProto, multiple: int = 1) -> ModelProto:
     """The same function with narrower layers.
 
-    1. A unit of a producer stays if an alive row of its consumer reads it, or if it is the last.
-    2. Removed with it: its columns, its bias, its entry of every tensor carried in between, and
-       the rows of the consumer that read it.
-    3. Shapes written into a Reshape in between follow; one that only flattens becomes a Flatten,
-       which states no shape.
-
-    Every tensor is read by one node input, weights of layers apart (see ``Draft.unshare``).
+    1. A unit stays if a weight that is not zero reads it for a unit that stays, and wherever it
+       is not understood who reads it; along every axis of a tensor at least one slice stays.
+    2. Every slice of every stored tensor goes that belongs to a unit that does not stay.
+    3. As many dead channels stay as make the widths of convolutions a ``multiple``.
+    4. Numbers in the graph that count or pick slices follow: target shapes, bounds, sizes of
+       pieces, groups, heads, hidden sizes.
     """
     draft = Draft(model)
-    shapes, nodes = shapes_of(model), view(model).nodes
-    for link, producer, consumer in from_the_end(structure_of(model)):
-        W = matrix(draft.array(consumer.weight), consumer)
-        keep = read_units(link, producer.units, W)
-        if keep.all():
-            continue
-        for name, axis in entries_of_units(link, producer):
-            draft.put(name, np.compress(keep, draft.array(name), axis=axis))
-        kept_rows = keep[link.unit_of_row] | (link.unit_of_row < 0)
-        kept = np.compress(kept_rows, draft.array(consumer.weight), axis=consumer.row_axis)
-        draft.put(consumer.weight, kept)
-        for index in link.reshapes:
-            node, target = draft.nodes[index], nodes[index].known[1]
-            if target is None:
-                continue
-            if len(target) == 2 and shapes[node.input[0]][0] == shapes[node.output[0]][0]:
-                draft.nodes[index] = _flatten(node)
-            else:
-                new = np.where(target == consumer.rows, kept_rows.sum(), target)
-                new[0] = target[0]
-                draft.nodes[index] = _reshape(draft, node, new.astype(np.int64))
+    plain = draft.model()
+    structure = structure_of(plain)
+    values = {name: draft.array(name) for name in structure.entries}
+    alive = _rounded(structure, structure.alive(values), multiple)
+    for name, masks in structure.stays(alive).items():
+        draft.put(name, cut(values[name], masks))
+    known = {node.index: node.known for node in view(plain).nodes}
+    for edit in structure.edits:
+        node = draft.nodes[edit.node]
+        if isinstance(edit, Numbered):
+            _renumber(draft, node, edit, known[edit.node][edit.slot], alive)
+        else:
+            _recount(draft, node, edit, known[edit.node], alive)
     return draft.model()
 
 
-def _flatten(node: NodeProto) -> NodeProto:
-    return helper.make_node("Flatten", [node.input[0]], node.output, name=node.name, axis=1)
+def _rounded(structure: Structure, alive: Units, multiple: int) -> Units:
+    """These units, and of the others the first that the channels of each convolution lack."""
+    more = alive.copy()
+    for layer in structure.layers:
+        for one in structure.entries.get(layer.weight, ()):
+            if layer.operator.startswith("Conv") and one.axis == layer.unit_axis:
+                stays = entry_mask(one.ids, more)
+                while stays.sum() % multiple and not stays.all():
+                    lacking = one.ids[np.argmin(stays)]
+                    more[lacking[lacking != NOBODY]] = True
+                    stays = entry_mask(one.ids, more)
+    return more
 
 
-def _reshape(draft: Draft, node: NodeProto, target: Array) -> NodeProto:
-    changed = NodeProto()
-    changed.CopyFrom(node)
-    changed.input[1] = draft.add(f"{node.output[0]}.shape", target)
-    return changed
+def _recount(
+    draft: Draft, node: NodeProto, edit: Counted, known: tuple[Array | None, ...], alive: Units
+) -> None:
+    masks = [None if isinstance(e, int) else entry_mask(e, alive) for e in edit.entries]
+    if all(mask is None or mask.all() for mask in masks):
+        return
+    counts = [
+        entry if isinstance(entry, int) else int(entry_mask(entry, alive).sum())
+        for entry in edit.entries
+    ]
+    if isinstance(edit.option, str):
+        _set_attribute(node, edit.option, counts)
+        return
+    before = known[edit.option] if edit.option < len(known) else None
+    shaped = np.array(counts, dtype=np.int64)
+    if before is not None:
+        shaped = shaped.astype(before.dtype).reshape(before.shape)
+    _set_input(draft, node, edit.option, shaped)
+
+
+def _renumber(
+    draft: Draft, node: NodeProto, edit: Numbered, numbers: Array | None, alive: Units
+) -> None:
+    mask = entry_mask(edit.ids, alive)
+    if numbers is not None and not mask.all():
+        places = np.cumsum(mask) - 1
+        positive = np.where(numbers < 0, numbers + len(mask), numbers)
+        _set_input(draft, node, edit.slot, places[positive[mask[positive]]].astype(numbers.dtype))
+
+
+def _set_input(draft: Draft, node: NodeProto, slot: int, values: Array) -> None:
+    """Read these values in place of what the node read, which others may go on reading."""
+    node.input.extend([""] * (slot + 1 - len(node.input)))
+    node.input[slot] = draft.add(f"{node.output[0]}.{slot}", values)
+    for attribute in list(node.attribute):
+        if node.op_type == "Split" and attribute.name == "num_outputs":
+            node.attribute.remove(attribute)
+
+
+def _set_attribute(node: NodeProto, name: str, counts: list[int]) -> None:
+    for attribute in node.attribute:
+        if attribute.name == name:
+            single = attribute.type == AttributeProto.INT
+            attribute.CopyFrom(helper.make_attribute(name, counts[0] if single else counts))
+            return
+    node.attribute.append(helper.make_attribute(name, counts))

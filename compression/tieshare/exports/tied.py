@@ -5,45 +5,57 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import ModelProto
 
-from tieshare.exports.units import Units, entries_of_units, from_the_end, matrix, read_units
+from tieshare.exports.units import Masks, staying
 from tieshare.graph.structure import Structure
 from tieshare.graph.tensors import Array, tensors, with_tensors
-from tieshare.graph.view import View, view
+from tieshare.graph.view import Node, View, view
 
-# Behind these a zero among the constants gives a finite activation; behind Div it would not.
-_ZERO_IS_SAFE = frozenset({"Add", "BatchNormalization", "Mul", "PRelu", "Sub"})
+_PRODUCTS = frozenset(
+    {"Attention", "Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"}
+)
+_NOT_AT_ZERO = frozenset({"Acosh", "Log", "LpNormalization", "ReduceLogSum", "Reciprocal"})
 _BATCH_NORM_STATISTICS = (3, 4)
 
 
 def tied(model: ModelProto, values: Mapping[str, Array], structure: Structure) -> ModelProto:
     """Same nodes, names and shapes as ``model``, with ``values`` (by value name) in it.
 
-    Units that no alive row of their consumer reads are zeroed too: their columns, bias, and what
-    a unit is scaled and shifted by on its way. That changes no output.
+    What belongs to units that nobody reads is zeroed too: their columns, bias, and what a unit is
+    scaled and shifted by on its way. That changes no output.
     """
     now = {**tensors(model), **values}
     changed = dict(values)
     seen = view(model)
-    for link, producer, consumer in from_the_end(structure):
-        dead = ~read_units(link, producer.units, matrix(now[consumer.weight], consumer))
-        if not dead.any():
-            continue
-        carried = {name for name, _ in link.carried}
-        for name, axis in entries_of_units(link, producer):
-            if name not in carried or _may_be_zero(name, seen):
-                now[name] = changed[name] = _zeroed(now[name], axis, dead)
+    for name, masks in staying(structure, now).items():
+        if _may_be_zero(name, seen):
+            changed[name] = _zeroed(now[name], masks)
     return with_tensors(model, changed)
 
 
-def _may_be_zero(name: str, seen: View) -> bool:
-    return all(
-        node.operator in _ZERO_IS_SAFE
-        and not (node.operator == "BatchNormalization" and slot in _BATCH_NORM_STATISTICS)
-        for node, slot in seen.readers[name]
-    )
+def _may_be_zero(tensor: str, seen: View) -> bool:
+    """Whether units of zeros in the tensor are finite numbers where the next weights read them."""
+    pending, checked = [tensor], {tensor}
+    for value in pending:
+        for node, slot in seen.readers.get(value, ()):
+            if _fails_at_zero(node, slot):
+                return False
+            if node.operator not in _PRODUCTS or value in seen.constants:
+                pending += [name for name in node.outputs if name not in checked]
+                checked.update(node.outputs)
+    return True
 
 
-def _zeroed(array: Array, axis: int, dead: Units) -> Array:
+def _fails_at_zero(node: Node, slot: int) -> bool:
+    if node.operator == "Pow":
+        exponent = node.known[1]
+        return slot == 0 and (exponent is None or bool((exponent <= 0).any()))
+    if node.operator == "BatchNormalization":
+        return slot in _BATCH_NORM_STATISTICS
+    return node.operator in _NOT_AT_ZERO or (node.operator in ("Div", "Mod") and slot == 1)
+
+
+def _zeroed(array: Array, masks: Masks) -> Array:
     copy = array.copy()
-    np.moveaxis(copy, axis, 0)[dead] = 0
+    for axis, mask in masks.items():
+        np.moveaxis(copy, axis, 0)[~mask] = 0
     return copy

@@ -1,12 +1,11 @@
 """The way back from narrow layers to the uploaded shapes."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
 from onnx import ModelProto
 
-from tieshare.exports.units import entries_of_units, from_the_end, matrix, read_units
+from tieshare.exports.units import staying
 from tieshare.graph.structure import Structure
 from tieshare.graph.tensors import Array, tensors
 
@@ -17,16 +16,12 @@ def widen(model: ModelProto, structure: Structure, narrow: Mapping[str, Array]) 
     The other entries keep the values that they have in ``model``, a tied export.
     """
     whole = tensors(model)
-    places: dict[str, dict[int, Array]] = defaultdict(dict)
-    for link, producer, consumer in from_the_end(structure):
-        keep = read_units(link, producer.units, matrix(whole[consumer.weight], consumer))
-        units, rows = np.flatnonzero(keep), keep[link.unit_of_row] | (link.unit_of_row < 0)
-        places[consumer.weight][consumer.row_axis] = np.flatnonzero(rows)
-        for name, axis in entries_of_units(link, producer):
-            places[name][axis % whole[name].ndim] = units
+    masks = staying(structure, whole)
     wide = {}
     for name, array in narrow.items():
         wide[name] = whole[name].copy()
-        at = [places[name].get(axis, np.arange(size)) for axis, size in enumerate(array.shape)]
-        wide[name][np.ix_(*at)] = array
+        places = [np.arange(size) for size in whole[name].shape]
+        for axis, mask in masks.get(name, {}).items():
+            places[axis] = np.flatnonzero(mask)
+        wide[name][np.ix_(*places)] = array
     return wide

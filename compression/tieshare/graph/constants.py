@@ -1,10 +1,10 @@
 """Small constants that a graph computes instead of storing: axes, pads and shapes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, OperatorSetIdProto, helper, numpy_helper
+from onnx import NodeProto, OperatorSetIdProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tieshare.graph.tensors import Array
@@ -14,34 +14,22 @@ LONGEST = 64
 
 _GLUE = frozenset(
     {
-        "Add",
-        "Cast",
-        "Concat",
-        "ConstantOfShape",
-        "Div",
-        "Gather",
-        "Identity",
-        "Mul",
-        "Neg",
-        "ReduceProd",
-        "Reshape",
-        "Shape",
-        "Slice",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-        "Unsqueeze",
+        *("Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Gather", "Identity"),
+        *("Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Reshape", "Shape", "Slice"),
+        *("Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
     }
 )
 
 
-def fold(model: ModelProto, stored: Mapping[str, Array]) -> dict[str, Array]:
+def fold(
+    nodes: Iterable[NodeProto], opsets: Sequence[OperatorSetIdProto], stored: Mapping[str, Array]
+) -> dict[str, Array]:
     """Values that nodes compute from stored arrays alone, as far as these are short."""
     known = {name: array for name, array in stored.items() if array.size <= LONGEST}
     folded: dict[str, Array] = {}
-    for node in model.graph.node:
+    for node in nodes:
         if node.op_type in _GLUE and node.domain in ("", "ai.onnx"):
-            value = _value(node, known, model.opset_import)
+            value = _value(node, known, opsets)
             if value is not None and value.size <= LONGEST:
                 folded[node.output[0]] = known[node.output[0]] = value
     return folded

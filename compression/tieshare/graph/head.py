@@ -1,4 +1,4 @@
-"""The output that training works on."""
+"""The outputs that training can work on."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,25 +17,29 @@ _SOFTMAX: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "log_soft
 
 @dataclass(frozen=True)
 class Head:
-    """The graph output a loss is put on.
+    """A graph output that a loss can be put on.
 
     ``output``      the graph output.
     ``logits``      the value before ``activation``, or the output itself where there is none.
     ``activation``  "sigmoid_pair" is (1 - s, s) with s the sigmoid of one logit, as skl2onnx
                     writes two classes: ``logits`` then has one column and not two.
-    ``shape``       of one sample of the output; None for a free axis.
+    ``shape``       of one sample of the output; a name or None for a free axis.
+    ``axis``        of the whole output, batch included: along it lie the classes of one label.
+                    The softmax tells, or the layer behind the output; None where neither does.
     """
 
     output: str
     logits: str
     activation: Activation | None
-    shape: tuple[int | None, ...]
+    shape: tuple[int | str | None, ...]
+    axis: int | None
 
 
-def find_head(model: ModelProto) -> Head:
-    """The one float output; outputs of labels beside it are left alone.
+def find_heads(model: ModelProto) -> tuple[Head, ...]:
+    """The float outputs; outputs of labels beside them are left alone.
 
-    UnsupportedModel: no output is a float tensor, or several are.
+    Where there are several, one whose shape is not known is left alone as well.
+    UnsupportedModel: no output is a float tensor, or the shape of none is known.
     """
     floats = [item for item in model.graph.output if item.type.tensor_type.elem_type in _FLOATS]
     if not floats:
@@ -44,26 +48,51 @@ def find_head(model: ModelProto) -> Head:
             f"no output is a tensor of floats (outputs: {found}); "
             "convert a scikit-learn classifier with zipmap=False"
         )
-    if len(floats) > 1:
-        names = ", ".join(item.name for item in floats)
-        raise UnsupportedModel(f"several outputs are float tensors: {names}", where=floats[1].name)
-    output = floats[0].name
+    seen = view(model)
+    shapes = {item.name: _shape(model, item.name) for item in floats}
+    heads = tuple(_head(name, shape, seen) for name, shape in shapes.items() if shape is not None)
+    if not heads:
+        name = floats[0].name
+        raise UnsupportedModel(f"the shape of output {name!r} is not known", where=name)
+    return heads
+
+
+def find_head(model: ModelProto) -> Head:
+    """The head of a model that has one.
+
+    UnsupportedModel: what ``find_heads`` raises, or there are several.
+    """
+    heads = find_heads(model)
+    if len(heads) > 1:
+        names = ", ".join(head.output for head in heads)
+        raise UnsupportedModel(f"several outputs are float tensors: {names}", where=heads[1].output)
+    return heads[0]
+
+
+def _head(output: str, shape: tuple[int | str | None, ...], seen: View) -> Head:
+    rank, last = 1 + len(shape), _made_by(output, seen)
+    if last is not None and last.operator in _SOFTMAX:
+        axis = _softmax_axis(last, rank)
+        if axis is not None:
+            return Head(output, last.inputs[0], _SOFTMAX[last.operator], shape, axis)
+    logits, activation = _before_sigmoid(output, last, seen)
+    return Head(output, logits, activation, shape, _layer_axis(logits, rank, seen))
+
+
+def _shape(model: ModelProto, output: str) -> tuple[int | str | None, ...] | None:
+    """As it follows from the nodes, with the names that the file declares for free axes."""
     shape = sample_shape(model, output)
-    if shape is None:
-        raise UnsupportedModel(f"the shape of output {output!r} is not known", where=output)
-    logits, activation = _before_activation(output, 1 + len(shape), view(model))
-    return Head(output, logits, activation, shape)
+    (declared,) = (item.type.tensor_type for item in model.graph.output if item.name == output)
+    names = [dim.dim_param or None for dim in declared.shape.dim][1:]
+    if shape is None or len(names) != len(shape):
+        return shape
+    return tuple(name if axis is None else axis for axis, name in zip(shape, names, strict=True))
 
 
-def _before_activation(output: str, rank: int, seen: View) -> tuple[str, Activation | None]:
-    last = _made_by(output, seen)
-    if last is None:
-        return output, None
-    if last.operator in _SOFTMAX and _spans_classes(last, rank):
-        return last.inputs[0], _SOFTMAX[last.operator]
-    if last.operator == "Sigmoid":
+def _before_sigmoid(output: str, last: Node | None, seen: View) -> tuple[str, Activation | None]:
+    if last is not None and last.operator == "Sigmoid":
         return last.inputs[0], "sigmoid"
-    if last.operator == "Concat" and len(last.inputs) == 2:
+    if last is not None and last.operator == "Concat" and len(last.inputs) == 2:
         sigmoid = _made_by(last.inputs[1], seen)
         if sigmoid is not None and sigmoid.operator == "Sigmoid" and _is_complement(last, seen):
             return sigmoid.inputs[0], "sigmoid_pair"
@@ -78,10 +107,26 @@ def _made_by(value: str, seen: View) -> Node | None:
     return node
 
 
-def _spans_classes(softmax: Node, rank: int) -> bool:
-    """Whether it normalises over axis 1 or the last axis alone; before opset 13 over all behind."""
-    axis = softmax.attributes.get("axis", -1 if softmax.opset >= 13 else 1) % rank
-    return axis == rank - 1 or (axis == 1 and softmax.opset >= 13)
+def _softmax_axis(softmax: Node, rank: int) -> int | None:
+    """The one axis that it normalises over, if it is not the batch's.
+
+    Before opset 13 it normalises over all axes from the given one on.
+    """
+    axis: int = softmax.attributes.get("axis", -1 if softmax.opset >= 13 else 1) % rank
+    return axis if axis == rank - 1 or (axis and softmax.opset >= 13) else None
+
+
+def _layer_axis(logits: str, rank: int, seen: View) -> int | None:
+    """The axis of the units of the layer that makes the logits; a bias is looked through."""
+    node = _made_by(logits, seen)
+    if node is not None and node.operator == "Add":
+        computed = [value for value in node.inputs if value not in seen.constants]
+        node = _made_by(computed[0], seen) if len(computed) == 1 else None
+    if node is None or rank < 2:
+        return None
+    if node.operator in ("Conv", "ConvTranspose"):
+        return 1
+    return rank - 1 if node.operator in ("Gemm", "MatMul") else None
 
 
 def _is_complement(pair: Node, seen: View) -> bool:

@@ -1,7 +1,7 @@
 """Bytes to a model that can be trained, or the reason why not; and the card that describes it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -9,14 +9,17 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, ValueInfoProto, checker, defs, helper, inliner, shape_inference
 
 from tieshare.errors import NotOnnx, UnsupportedModel, UnsupportedOperator
-from tieshare.graph.head import find_head
+from tieshare.graph.check import check_operators
+from tieshare.graph.head import Head, find_heads
 from tieshare.graph.layers import layers_of
-from tieshare.graph.operators import check_operators
+from tieshare.graph.operators import WITHOUT_GRADIENT
 from tieshare.graph.shapes import check_shapes
+from tieshare.graph.tables import tables_of
 from tieshare.graph.untrusted import refuse_broken_text, refuse_external_data
-from tieshare.graph.view import View, view
+from tieshare.graph.view import Node, View, view
 from tieshare.graph.weights import weights_of
 
+_OLDEST_OPSET = 7
 _UNDEFINED = onnx.TensorProto.UNDEFINED
 
 
@@ -41,13 +44,19 @@ class LayerCard:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What an upload is answered with. ``parameters`` counts what training changes."""
+    """What an upload is answered with. ``parameters`` counts what training changes.
+
+    ``tables``  input name -> length of the table that its integers are looked up in.
+    ``axes``    output name -> axis, batch included, that its classes lie along, as far as known.
+    """
 
     parameters: int
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layers: tuple[LayerCard, ...]
+    tables: Mapping[str, int] = field(default_factory=dict)
+    axes: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_model(data: bytes) -> ModelProto:
@@ -75,27 +84,30 @@ def read_model(data: bytes) -> ModelProto:
     if model.graph.sparse_initializer:
         name = model.graph.sparse_initializer[0].values.name
         raise UnsupportedModel(f"initializer {name!r} is sparse", where=name)
-    head = find_head(model)
-    check_operators(model, [head.output])
-    _check_weights(view(model), head.output)
+    _check_opset(model)
+    outputs = [head.output for head in find_heads(model)]
+    check_operators(model, outputs)
+    _check_mode(view(model), outputs)
+    _check_weights(view(model), outputs)
     return model
 
 
 def describe(model: ModelProto) -> ModelCard:
     """The card of a model that ``read_model`` has accepted."""
-    seen = view(model)
-    trained = weights_of(seen, [find_head(model).output]).trained
-    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    seen, heads = view(model), find_heads(model)
+    trained = weights_of(seen, [head.output for head in heads]).trained
     return ModelCard(
         parameters=sum(seen.tensors[name].size for name in trained),
-        opset=opset,
+        opset=_opset(model),
         inputs=_specs(item for item in model.graph.input if item.name in seen.inputs),
-        outputs=_specs(model.graph.output),
+        outputs=_outputs(model, heads),
         layers=tuple(
             LayerCard(item.name, item.operator, item.rows, item.columns)
             for item in layers_of(seen)
             if item.weight in trained
         ),
+        tables=tables_of(seen),
+        axes={head.output: head.axis for head in heads if head.axis is not None},
     )
 
 
@@ -121,12 +133,50 @@ def _blame_operator(model: ModelProto, error: Exception) -> None:
         ) from error
 
 
-def _check_weights(seen: View, output: str) -> None:
-    weights = weights_of(seen, [output])
+def _check_opset(model: ModelProto) -> None:
+    """ONNX Runtime runs some of the older ones, and not others."""
+    opset = _opset(model)
+    if opset < _OLDEST_OPSET:
+        raise UnsupportedModel(
+            f"the model is of opset {opset}; {_OLDEST_OPSET} and later can be compressed: "
+            "onnx.version_converter makes it one of these"
+        )
+
+
+def _opset(model: ModelProto) -> int:
+    imports = model.opset_import
+    return next((int(o.version) for o in imports if o.domain in ("", "ai.onnx")), _OLDEST_OPSET)
+
+
+def _check_mode(seen: View, outputs: Iterable[str]) -> None:
+    """What runs on statistics of the batch, or drops values, is not yet the network to keep."""
+    for node in seen.needed(outputs):
+        if _is_training(node):
+            raise UnsupportedOperator(
+                node=node.name,
+                operator=node.operator,
+                opset=node.opset,
+                reason="it was exported in training mode; export the model in evaluation mode",
+            )
+        for inner in node.graphs.values():
+            _check_mode(inner, inner.outputs)
+
+
+def _is_training(node: Node) -> bool:
+    """Before opset 14 batch norm says so by naming more outputs than one."""
+    if node.operator == "BatchNormalization":
+        return node.setting("training_mode", default=0) == 1 or any(node.outputs[1:])
+    return node.operator == "Dropout" and bool(node.setting("training_mode", 2))
+
+
+def _check_weights(seen: View, outputs: Sequence[str]) -> None:
+    weights = weights_of(seen, outputs)
     trained = set(weights.trained)
     if not any(layer.weight in trained for layer in layers_of(seen)):
+        _blame_steps(seen, outputs)
         raise UnsupportedModel(
-            "there is nothing to compress: no Gemm, MatMul or ungrouped Conv with stored weights"
+            "there is nothing to compress: no stored weight of a product, a convolution, a "
+            "recurrent cell or a table"
         )
     for name in (*weights.trained, *weights.statistics):
         if seen.tensors[name].dtype not in (np.float32, np.float64):
@@ -137,6 +187,29 @@ def _check_weights(seen: View, output: str) -> None:
             )
         if not np.isfinite(seen.tensors[name]).all():
             raise UnsupportedModel(f"tensor {name!r} holds NaN or infinity", where=name)
+
+
+def _blame_steps(seen: View, outputs: Sequence[str]) -> None:
+    """Name the last node that no gradient passes, which may be why none reaches a weight."""
+    for node in reversed(seen.needed(outputs)):
+        if node.operator in WITHOUT_GRADIENT and node.operator not in ("Constant", "Shape"):
+            raise UnsupportedOperator(
+                node=node.name,
+                operator=node.operator,
+                opset=node.opset,
+                reason="no gradient passes it, so that nothing in front of it can be trained",
+            )
+
+
+def _outputs(model: ModelProto, heads: Iterable[Head]) -> tuple[TensorSpec, ...]:
+    """As declared, but for what follows from the nodes."""
+    shapes = {head.output: head.shape for head in heads}
+    return tuple(
+        replace(spec, shape=(*(spec.shape[:1] or (None,)), *shapes[spec.name]))
+        if spec.name in shapes
+        else spec
+        for spec in _specs(model.graph.output)
+    )
 
 
 def _specs(items: Iterable[ValueInfoProto]) -> tuple[TensorSpec, ...]:

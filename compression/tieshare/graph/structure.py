@@ -1,167 +1,149 @@
-"""Which units of one layer are which rows of the next."""
+"""Which slices of which stored tensors stand or fall together."""
 
-import heapq
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto
 
-from tieshare.graph.follow import Crossing, Owned, Units, passage
-from tieshare.graph.layers import Layer, from_rows, layers_of, to_rows
-from tieshare.graph.shapes import Shape, shapes_of
-from tieshare.graph.view import Node, View, view
+from tieshare.graph.atoms import NOBODY, Ids
+from tieshare.graph.flow.follow import follow
+from tieshare.graph.flow.values import Counted, Numbered
+from tieshare.graph.layers import Layer, layers_of
+from tieshare.graph.shapes import free_lengths, shapes_of
+from tieshare.graph.tensors import Array
+from tieshare.graph.view import view
 
-__all__ = ["Layer", "Link", "Structure", "from_rows", "structure_of", "to_rows"]
+Units = NDArray[np.bool_]
 
-# What may stand between a Shape node and the target of a Reshape.
-_SHAPE_GLUE = frozenset(
-    {"Add", "Cast", "Concat", "Div", "Gather", "Mul", "Slice", "Squeeze", "Sub", "Unsqueeze"}
-)
+__all__ = ["Counted", "Entries", "Layer", "Numbered", "Structure", "entry_mask", "structure_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Link:
-    """All that reads the units of ``producer`` is ``consumer``: a unit whose rows are dead can go.
+class Entries:
+    """Along ``axis`` of a stored tensor, slice i stays if all of the units ``ids[i]`` do.
 
-    ``unit_of_row``  (consumer.rows,) the unit that each row reads; -1 for padding, which stays.
-    ``carried``      stored tensors in between with one entry a unit, and the axis of the entries.
-    ``reshapes``     indices of Reshape nodes in between with a constant target. Of its entries
-                     after the first, exactly one equals consumer.rows: it counts the rows.
+    ``ids``   (length, k); NOBODY for what always stays.
+    ``read``  the slices multiply these units: one that is zero reads nothing.
     """
 
-    producer: str
-    consumer: str
-    unit_of_row: Units
-    carried: tuple[tuple[str, int], ...]
-    reshapes: tuple[int, ...]
+    tensor: str
+    axis: int
+    ids: Ids
+    read: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
-    """The layers in graph order, and the links between them; a layer has at most one each way.
+    """The layers in graph order, and the units of the whole network.
 
-    No link means that something between the layers is not understood: all units stay.
+    ``units``     how many units may go; their numbers are the ids.
+    ``entries``   by tensor, the axes along which slices may go.
+    ``reads``     by tensor, sets of axes: a number that is not zero reads the units of its slices
+                  along the axes of a set, if its slices along the other axes stay.
+    ``edits``     numbers in the graph that count slices.
+    ``occupied``  ids (n, k) of slices of which at least one stays: no axis is left without any.
     """
 
     layers: tuple[Layer, ...]
-    links: tuple[Link, ...]
+    units: int
+    entries: Mapping[str, tuple[Entries, ...]]
+    reads: Mapping[str, tuple[frozenset[int], ...]]
+    edits: tuple[Counted | Numbered, ...]
+    occupied: tuple[Ids, ...]
+
+    @property
+    def kept(self) -> Units:
+        """(units,) those that must stay whoever reads them: none, these have no number."""
+        return np.zeros(self.units, dtype=bool)
+
+    def rows_of(self, layer: Layer) -> Entries | None:
+        """The units that the rows of the layer read; None where no row can go."""
+        found = self.entries.get(layer.weight, ())
+        return next((one for one in found if one.axis == layer.row_axis and one.read), None)
+
+    def alive(self, values: Mapping[str, Array]) -> Units:
+        """(units,) whether a unit is read, by way of weights that are not zero, by any that stays.
+
+        ``values`` has an array for every tensor with entries.
+        """
+        patterns = {name: _pattern(values[name], self.entries[name]) for name in self.reads}
+        alive = np.zeros(self.units, dtype=bool)
+        while True:
+            before = alive.sum()
+            for name in reversed(list(self.reads)):
+                for axes in self.reads[name]:
+                    alive[_read(patterns[name], self.entries[name], axes, alive)] = True
+            if alive.sum() == before:
+                empty = (ids for ids in self.occupied if not entry_mask(ids, alive).any())
+                first = next(empty, None)
+                if first is None:
+                    return alive
+                alive[_somebody(first[0])] = True
+
+    def stays(self, alive: Units) -> dict[str, dict[int, Units]]:
+        """By tensor and axis, which slices stay if these units are alive."""
+        return {
+            name: {one.axis: entry_mask(one.ids, alive) for one in axes}
+            for name, axes in self.entries.items()
+        }
+
+
+def entry_mask(ids: Ids, alive: Units) -> Units:
+    """(length,) entries (length, k) all of whose units are alive."""
+    return np.asarray(np.append(alive, True)[ids].all(axis=1))  # NOBODY is the last
 
 
 def structure_of(model: ModelProto) -> Structure:
-    """Find the layers, and follow the units of each to the layer that reads them."""
-    seen = view(model)
-    layers = layers_of(seen)
-    shapes = shapes_of(model)
-    links = [_follow(layer, layers, seen, shapes) for layer in layers]
-    return Structure(layers, tuple(link for link in links if link is not None))
+    """Find the layers, and follow their units through the whole graph."""
+    seen, shapes = view(model), shapes_of(model)
+    walk = follow(seen, shapes, free_lengths(model, shapes))
+    units, number = walk.atoms.numbered()
+    entries: dict[str, tuple[Entries, ...]] = {}
+    reads: dict[str, tuple[frozenset[int], ...]] = {}
+    for name, value in walk.tensors.items():
+        sets = sorted(walk.reads.get(name, ()), key=sorted)
+        found = [
+            Entries(name, place, number(axis.ids), any(place in axes for axes in sets))
+            for place, axis in value.axes.items()
+        ]
+        owned = tuple(one for one in found if (one.ids != NOBODY).any())
+        if owned:
+            entries[name] = owned
+            reading = {one.axis for one in owned if one.read}
+            reads[name] = tuple(axes for axes in sets if not reading.isdisjoint(axes))
+    occupied = [*(one.ids for axes in entries.values() for one in axes)]
+    occupied += map(number, walk.occupied)
+    edits = tuple(_numbered(edit, number) for edit in walk.edits)
+    return Structure(layers_of(seen), units, entries, reads, edits, tuple(occupied))
 
 
-def _follow(
-    layer: Layer, layers: tuple[Layer, ...], seen: View, shapes: Mapping[str, Shape]
-) -> Link | None:
-    if not _can_lose_units(layer, seen) or layer.output not in shapes:
-        return None
-    return _Walk(layer, layers, seen, shapes).link()
+def _numbered(edit: Counted | Numbered, number: Callable[[Ids], Ids]) -> Counted | Numbered:
+    if isinstance(edit, Numbered):
+        return replace(edit, ids=number(edit.ids))
+    numbers = (entry if isinstance(entry, int) else number(entry) for entry in edit.entries)
+    return replace(edit, entries=tuple(numbers))
 
 
-def _can_lose_units(layer: Layer, seen: View) -> bool:
-    return layer.uses == 1 and (layer.bias is None or len(seen.readers[layer.bias]) == 1)
+def _pattern(array: Array, entries: tuple[Entries, ...]) -> Units:
+    """Where the tensor is not zero, those of its axes taken together that have no entries."""
+    others = tuple(set(range(array.ndim)).difference(one.axis for one in entries))
+    return np.asarray((array != 0).any(axis=others, keepdims=True))
 
 
-class _Walk:
-    """One layer's units on their way through the graph, node by node in graph order."""
+def _read(pattern: Units, entries: tuple[Entries, ...], axes: frozenset[int], alive: Units) -> Ids:
+    """The units that are read along these axes."""
+    for one in entries:
+        if one.axis not in axes:
+            pattern = np.compress(entry_mask(one.ids, alive), pattern, axis=one.axis)
+    found = [np.empty(0, dtype=np.int64)]
+    for one in entries:
+        if one.axis in axes:
+            others = tuple(set(range(pattern.ndim)) - {one.axis})
+            found.append(_somebody(one.ids[pattern.any(axis=others)]))
+    return np.concatenate(found)
 
-    def __init__(
-        self, layer: Layer, layers: tuple[Layer, ...], seen: View, shapes: Mapping[str, Shape]
-    ) -> None:
-        self.layer, self.seen, self.shapes = layer, seen, shapes
-        self.layer_at = {item.node: item for item in layers}
-        shape = shapes[layer.output]
-        axis = 1 if layer.operator == "Conv" else len(shape) - 1
-        self.owned = {layer.output: Owned(shape, axis, np.arange(layer.units))}
-        self.glue: set[str] = set()
-        self.carried: list[tuple[str, int]] = []
-        self.reshapes: dict[int, int] = {}
-        self.consumers: list[tuple[Layer, Units]] = []
 
-    def link(self) -> Link | None:
-        """None where anything on the way is a barrier."""
-        pending = self._readers(self.layer.output)
-        done: set[int] = set()
-        while pending:
-            index = heapq.heappop(pending)
-            if index in done:
-                continue
-            done.add(index)
-            made = self._pass(self.seen.nodes[index])
-            if made is None:
-                return None
-            for value in made:
-                for reader in self._readers(value):
-                    heapq.heappush(pending, reader)
-        if len(self.consumers) != 1 or self._leaves_the_graph() or self._shares_carried():
-            return None
-        consumer, unit_of_row = self.consumers[0]
-        if any(length != consumer.rows for length in self.reshapes.values()):
-            return None
-        return Link(
-            producer=self.layer.name,
-            consumer=consumer.name,
-            unit_of_row=unit_of_row,
-            carried=tuple(dict.fromkeys(self.carried)),
-            reshapes=tuple(self.reshapes),
-        )
-
-    def _readers(self, value: str) -> list[int]:
-        return sorted(node.index for node, _ in self.seen.readers.get(value, ()))
-
-    def _pass(self, node: Node) -> tuple[str, ...] | None:
-        """The values that the node hands on; None at a barrier."""
-        if not self.owned.keys() & set(node.inputs):
-            return self._hand_on_shape(node) if node.operator in _SHAPE_GLUE else None
-        if node.operator == "Shape":
-            return self._hand_on_shape(node)
-        if node.index in self.layer_at:
-            return () if self._consume(node, self.layer_at[node.index]) else None
-        if node.operator != "Reshape" and not self.glue.isdisjoint(node.inputs):
-            return None
-        return self._hand_on(node)
-
-    def _hand_on_shape(self, node: Node) -> tuple[str, ...]:
-        self.glue.update(node.outputs)
-        return node.outputs
-
-    def _hand_on(self, node: Node) -> tuple[str, ...] | None:
-        if any(value in self.seen.readers for value in node.outputs[1:]):
-            return None
-        shape = self.shapes.get(next(iter(node.outputs), ""))
-        passed = passage(Crossing(node, self.owned, self.seen, shape))
-        if passed is None:
-            return None
-        self.carried.extend(passed.carried)
-        if passed.length is not None:
-            self.reshapes[node.index] = passed.length
-        self.owned[node.outputs[0]] = passed.value
-        return node.outputs[:1]
-
-    def _consume(self, node: Node, layer: Layer) -> bool:
-        value = self.owned.get(node.inputs[0])
-        if value is None or layer.uses != 1 or set(node.inputs[1:]) & self.owned.keys():
-            return False
-        axis = 1 if layer.operator == "Conv" else len(value.shape) - 1
-        if value.axis != axis or len(value.units) != layer.rows:
-            return False
-        self.consumers.append((layer, value.units))
-        return True
-
-    def _leaves_the_graph(self) -> bool:
-        return not {*self.owned, *self.glue}.isdisjoint(self.seen.outputs)
-
-    def _shares_carried(self) -> bool:
-        """Whether a tensor on the way is read elsewhere too: it can't lose entries there."""
-        return any(
-            len(self.seen.readers[name]) != sum(name == other for other, _ in self.carried)
-            or name in self.seen.outputs
-            for name, _ in self.carried
-        )
+def _somebody(ids: Ids) -> NDArray[np.int64]:
+    return np.asarray(ids[ids != NOBODY])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from tieshare.errors import NotOnnx, UnsupportedModel
 
@@ -21,12 +21,17 @@ _PLAIN: Mapping[str, type[np.generic]] = {
 
 
 def tensors(model: ModelProto) -> dict[str, Array]:
-    """Every stored array by the name of its value: initializers and Constant nodes.
+    """Every stored array of the main graph by the name of its value.
 
     NotOnnx: an array whose bytes do not fill its shape.
     """
-    found = {item.name: _array(item, item.name) for item in model.graph.initializer}
-    for node, attribute in _constants(model):
+    return stored_in(model.graph)
+
+
+def stored_in(graph: GraphProto) -> dict[str, Array]:
+    """The arrays of initializers and Constant nodes of one graph, by the names of their values."""
+    found = {item.name: _array(item, item.name) for item in graph.initializer}
+    for node, attribute in _constants(graph):
         name = node.output[0]
         if attribute.name == "value":
             found[name] = _array(attribute.t, name)
@@ -49,7 +54,7 @@ def with_tensors(model: ModelProto, new: Mapping[str, Array]) -> ModelProto:
     for item in changed.graph.initializer:
         if item.name in missing:
             item.CopyFrom(_like(item, missing.pop(item.name), item.name))
-    for node, attribute in _constants(changed):
+    for node, attribute in _constants(changed.graph):
         name = node.output[0]
         if name in missing:
             old = attribute.t
@@ -62,8 +67,8 @@ def with_tensors(model: ModelProto, new: Mapping[str, Array]) -> ModelProto:
     return changed
 
 
-def _constants(model: ModelProto) -> Iterator[tuple[NodeProto, AttributeProto]]:
-    for node in model.graph.node:
+def _constants(graph: GraphProto) -> Iterator[tuple[NodeProto, AttributeProto]]:
+    for node in graph.node:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
             for attribute in node.attribute:
                 if attribute.name == "value" or attribute.name in _PLAIN:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from onnx import ModelProto, NodeProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, helper
 
 from tieshare.graph.constants import fold
-from tieshare.graph.tensors import Array, tensors
+from tieshare.graph.tensors import Array, stored_in
 
 DEFAULT_DOMAIN = ("", "ai.onnx")
 
@@ -21,9 +21,11 @@ class Node:
 
     ``name``      unique in the graph, made up where the file has none.
     ``operator``  with its domain in front where that is not ONNX's own.
-    ``inputs``    "" where an optional one is left out.
+    ``inputs``    "" where an optional one is left out; behind the ``explicit`` ones follow the
+                  values that the node's own graphs read from outside.
     ``known``     the value of each input that no graph input and no gradient changes, else None.
     ``sole``      per input: a stored tensor that nothing else in the graph reads.
+    ``graphs``    the bodies of control flow by attribute name.
     """
 
     index: int
@@ -35,10 +37,12 @@ class Node:
     attributes: Mapping[str, Any]
     known: tuple[Array | None, ...]
     sole: tuple[bool, ...]
+    explicit: int
+    graphs: Mapping[str, "View"]
 
     def has(self, slot: int) -> bool:
         """Whether the optional input is there."""
-        return slot < len(self.inputs) and self.inputs[slot] != ""
+        return slot < self.explicit and self.inputs[slot] != ""
 
     def setting(self, name: str, slot: int | None = None, default: Any = None) -> Any:
         """An option that opsets keep as an attribute or as a constant input, as plain Python."""
@@ -52,12 +56,16 @@ class Node:
 
 @dataclass(frozen=True)
 class View:
-    """The main graph of a model; nodes in an order in which they can run."""
+    """One graph; nodes in an order in which they can run.
+
+    ``captured``  values that the body of a control flow node reads from outside.
+    """
 
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Array]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    captured: tuple[str, ...] = ()
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -91,12 +99,26 @@ class View:
 
 def view(model: ModelProto) -> View:
     """Read the main graph. Arrays are shared with nothing: treat them as read-only."""
-    graph = model.graph
-    stored = tensors(model)
-    known = {**stored, **fold(model, stored)}
-    readers = _readers((node, node.input) for node in graph.node)
+    return _view(model.graph, model.opset_import, {})
+
+
+def _view(
+    graph: GraphProto, imports: Sequence[OperatorSetIdProto], outside: Mapping[str, Array]
+) -> View:
+    """``outside``: what is known around the body of a control flow node."""
+    stored = stored_in(graph)
+    known = {**outside, **stored, **fold(graph.node, imports, stored)}
+    graphs = [
+        {a.name: _view(a.g, imports, known) for a in node.attribute if a.HasField("g")}
+        for node in graph.node
+    ]
+    reads = [
+        (*node.input, *dict.fromkeys(name for inner in found.values() for name in inner.captured))
+        for node, found in zip(graph.node, graphs, strict=True)
+    ]
+    readers = _readers(zip(graph.node, reads, strict=True))
     outputs = tuple(item.name for item in graph.output)
-    opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
+    opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
     names = _unique_names(graph.node)
     nodes = []
     for index, proto in enumerate(graph.node):
@@ -107,18 +129,23 @@ def view(model: ModelProto) -> View:
                 name=names[index],
                 operator=f"{domain}.{proto.op_type}" if domain else proto.op_type,
                 opset=opsets.get(domain, 0),
-                inputs=tuple(proto.input),
+                inputs=reads[index],
                 outputs=tuple(proto.output),
                 attributes=_attributes(proto),
-                known=tuple(known.get(value) for value in proto.input),
+                known=tuple(known.get(value) for value in reads[index]),
                 sole=tuple(
                     value in stored and len(readers[value]) == 1 and value not in outputs
-                    for value in proto.input
+                    for value in reads[index]
                 ),
+                explicit=len(proto.input),
+                graphs=graphs[index],
             )
         )
     inputs = tuple(item.name for item in graph.input if item.name not in stored)
-    return View(tuple(nodes), stored, inputs, outputs)
+    made = {"", *inputs, *stored, *(value for node in nodes for value in node.outputs)}
+    wanted = [*(value for node in nodes for value in node.inputs), *outputs]
+    captured = tuple(dict.fromkeys(name for name in wanted if name not in made))
+    return View(tuple(nodes), stored, inputs, outputs, captured)
 
 
 def _readers(
@@ -150,9 +177,11 @@ def _unique_names(nodes: Sequence[NodeProto]) -> tuple[str, ...]:
 
 
 def _attributes(node: NodeProto) -> dict[str, Any]:
-    """By name; text as str, arrays as TensorProto."""
+    """By name; text as str, arrays as TensorProto; graphs apart."""
     values = {}
     for attribute in node.attribute:
+        if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+            continue
         value = helper.get_attribute_value(attribute)
         values[attribute.name] = (
             value.decode(errors="replace") if isinstance(value, bytes) else value

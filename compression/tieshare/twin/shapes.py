@@ -1,123 +1,84 @@
-"""Operators that move elements about, and the arithmetic of shapes."""
+"""Operators that lay elements out anew, and the arithmetic of shapes."""
 
+import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from tieshare.graph.view import Node
-from tieshare.twin.types import Builder, Operation
-from tieshare.twin.windows import pad as pad_with_constant
+from tieshare.twin.types import Builder, Operation, option
 
-
-def _cast(node: Node) -> Operation:
-    dtype = torch_dtype(node.attributes["to"])
-    return lambda x: x.to(dtype)
-
-
-def torch_dtype(elem_type: int) -> torch.dtype:
-    """The torch dtype of an ONNX element type."""
-    if elem_type == TensorProto.BFLOAT16:
-        return torch.bfloat16
-    return torch.from_numpy(np.empty(0, helper.tensor_dtype_to_np_dtype(elem_type))).dtype
+_FAR = 2**60
 
 
 def _concat(node: Node) -> Operation:
-    axis = node.setting("axis", default=1)
+    axis = node.attributes["axis"]
     return lambda *parts: torch.cat(parts, dim=axis)
 
 
-def _constant_of_shape(node: Node) -> Operation:
-    given = node.setting("value")
-    array = np.zeros(1, np.float32) if given is None else numpy_helper.to_array(given)
-    value = torch.from_numpy(array.copy())
-    return lambda shape: value.to(shape.device).expand(shape.tolist())
+def _depth_to_space(node: Node) -> Operation:
+    """Channels are (block row, block column, channel), or with CRD the channel comes first."""
+    block = node.attributes["blocksize"]
+    if node.setting("mode", default="DCR") == "CRD":
+        return lambda x: F.pixel_shuffle(x, block)
+
+    def run(x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        blocks = x.reshape(n, block, block, c // block**2, h, w)
+        return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, c // block**2, h * block, w * block)
+
+    return run
 
 
-def _expand(x: Tensor, shape: Tensor) -> Tensor:
+def _space_to_depth(node: Node) -> Operation:
+    block = node.attributes["blocksize"]
+    if node.setting("mode", default="DCR") == "CRD":
+        return lambda x: F.pixel_unshuffle(x, block)
+
+    def run(x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        blocks = x.reshape(n, c, h // block, block, w // block, block)
+        return blocks.permute(0, 3, 5, 1, 2, 4).reshape(n, c * block**2, h // block, w // block)
+
+    return run
+
+
+def _expand(node: Node) -> Operation:
     """Both broadcast: an axis of x stays where the shape says 1."""
-    return x.expand(np.broadcast_shapes(x.shape, tuple(shape.tolist())))
+    target = option(node, "shape", 1)
+
+    def run(*inputs: Tensor) -> Tensor:
+        x, shape = inputs[0], target.of(inputs)
+        new = len(shape) - x.dim()
+        sizes = [size if size != 1 or axis < new else -1 for axis, size in enumerate(shape)]
+        return x.expand([-1] * -new + sizes)
+
+    return run
 
 
 def _flatten(node: Node) -> Operation:
     axis = node.setting("axis", default=1)
     if axis == 1:
         return lambda x: x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
-    return lambda x: x.reshape(_product(x.shape[:axis]), -1)
-
-
-def _product(sizes: Sequence[int]) -> int:
-    return int(np.prod(sizes))
-
-
-def _gather(node: Node) -> Operation:
-    axis = node.setting("axis", default=0)
-
-    def run(x: Tensor, indices: Tensor) -> Tensor:
-        along = axis % x.dim()
-        flat = indices.reshape(-1).long()
-        flat = torch.where(flat < 0, flat + x.shape[along], flat)
-        shape = (*x.shape[:along], *indices.shape, *x.shape[along + 1 :])
-        return x.index_select(along, flat).reshape(shape)
-
-    return run
-
-
-def _pad(node: Node) -> Operation:
-    mode = node.setting("mode", default="constant")
-    pads = node.setting("pads", 1)
-    value = node.setting("value", 2, default=0.0)
-    axes = node.setting("axes", 3)
-
-    def run(x: Tensor) -> Tensor:
-        rank = x.dim()
-        before, after = [0] * rank, [0] * rank
-        for place, axis in enumerate(range(rank) if axes is None else axes):
-            before[axis] = pads[place]
-            after[axis] = pads[place + len(pads) // 2]
-        if mode == "constant":
-            return pad_with_constant(x, before, after, value)
-        for axis in range(rank):
-            x = _mirrored(x, axis, before[axis], after[axis], edge=mode == "edge")
-        return x
-
-    return run
-
-
-def _mirrored(x: Tensor, axis: int, before: int, after: int, *, edge: bool) -> Tensor:
-    """One axis longer at both ends: by its outermost entry, or by what lies inside of it."""
-    if before == after == 0:
-        return x
-    length = x.shape[axis]
-    places = torch.arange(-before, length + after, device=x.device)
-    if edge or length == 1:
-        places = places.clamp(0, length - 1)
-    else:
-        places = places.remainder(2 * (length - 1))
-        places = torch.minimum(places, 2 * (length - 1) - places)
-    return x.index_select(axis, places)
+    return lambda x: x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 def _reshape(node: Node) -> Operation:
-    """0 copies the axis of the input, unless allowzero says that it means zero.
+    """0 copies the axis of the input, unless allowzero says that it means zero."""
+    copies = node.setting("allowzero", default=0) == 0
+    target = option(node, "shape", 1)
+    if target.fixed and not (copies and 0 in target.value):
+        return lambda x, _: x.reshape(target.value)
 
-    A target without -1 that was written down for batches of another size follows the input's.
-    """
-    keeps_zero = node.setting("allowzero", default=0) == 1
+    def run(*inputs: Tensor) -> Tensor:
+        x, sizes = inputs[0], target.of(inputs)
+        if copies:
+            sizes = [size or x.shape[axis] for axis, size in enumerate(sizes)]
+        return x.reshape(sizes)
 
-    def sizes(target: list[int], x: Tensor) -> list[int]:
-        if not keeps_zero and 0 in target:
-            target = [size or x.shape[axis] for axis, size in enumerate(target)]
-        if -1 not in target and _product(target) != x.numel():
-            return [-1, *target[1:]]
-        return target
-
-    known = node.setting("shape", 1)
-    if known is None:
-        return lambda x, shape: x.reshape(sizes(shape.tolist(), x))
-    return lambda x, _: x.reshape(sizes(known, x))
+    return run
 
 
 def _shape_of(node: Node) -> Operation:
@@ -125,28 +86,76 @@ def _shape_of(node: Node) -> Operation:
     return lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64, device=x.device)
 
 
-def _slice_of(node: Node) -> Operation:
-    starts, ends = node.setting("starts", 1), node.setting("ends", 2)
-    axes = node.setting("axes", 3, default=range(len(starts)))
-    steps = node.setting("steps", 4, default=[1] * len(starts))
+def _size(_: Node) -> Operation:
+    return lambda x: torch.tensor(x.numel(), dtype=torch.int64, device=x.device)
 
-    def run(x: Tensor) -> Tensor:
-        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-            if step > 0:
-                x = x[(slice(None),) * (axis % x.dim()) + (slice(start, end, step),)]
-            else:
-                places = range(x.shape[axis])[start:end:step]
-                x = x.index_select(axis, torch.tensor(places, dtype=torch.int64, device=x.device))
-        return x
+
+def _slice(node: Node) -> Operation:
+    starts, ends = option(node, "starts", 1), option(node, "ends", 2)
+    axes, steps = option(node, "axes", 3), option(node, "steps", 4)
+
+    def ranges(inputs: Sequence[Tensor | None]) -> dict[int, slice]:
+        first, last = map(_bounded, starts.of(inputs)), list(map(_bounded, ends.of(inputs)))
+        along, step = axes.of(inputs) or range(len(last)), steps.of(inputs) or [1] * len(last)
+        return dict(zip(along, map(slice, first, last, step), strict=True))
+
+    if starts.fixed and ends.fixed and axes.fixed and steps.fixed:
+        asked = ranges(())
+        if all(axis >= 0 and part.step > 0 for axis, part in asked.items()):
+            index = tuple(asked.get(axis, slice(None)) for axis in range(max(asked) + 1))
+            return lambda *inputs: inputs[0][index]
+        return lambda *inputs: _sliced(inputs[0], asked)
+    return lambda *inputs: _sliced(inputs[0], ranges(inputs))
+
+
+def _bounded(place: int) -> int:
+    """Exporters write the end as the largest number of 64 bits; torch takes a little less."""
+    return min(max(place, -_FAR), _FAR)
+
+
+def _sliced(x: Tensor, asked: Mapping[int, slice]) -> Tensor:
+    """torch takes no negative steps."""
+    for axis, part in asked.items():
+        along = axis % x.dim()
+        if part.step > 0:
+            x = x[(slice(None),) * along + (part,)]
+        else:
+            places = range(*part.indices(x.shape[along]))
+            steps = torch.arange(len(places), device=x.device)
+            x = x.index_select(along, places.start + part.step * steps)
+    return x
+
+
+def _split(node: Node) -> Operation:
+    """Without sizes the parts are alike, but for the last one, which may be smaller."""
+    axis = node.setting("axis", default=0)
+    parts = node.setting("num_outputs", default=len(node.outputs))
+    sizes = option(node, "split", 1)
+
+    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+        x, lengths = inputs[0], sizes.of(inputs)
+        if lengths is None:
+            length, whole = x.shape[axis], -(-x.shape[axis] // parts)
+            lengths = [min(whole, max(length - whole * part, 0)) for part in range(parts)]
+        result: tuple[Tensor, ...] = x.split(lengths, axis)
+        return result
 
     return run
 
 
 def _squeeze(node: Node) -> Operation:
-    axes = node.setting("axes", 1)
-    if axes is None:
-        return torch.squeeze
-    return lambda x: x.squeeze(tuple(axes))
+    axes = option(node, "axes", 1)
+
+    def run(*inputs: Tensor) -> Tensor:
+        chosen = axes.of(inputs)
+        return inputs[0].squeeze() if chosen is None else inputs[0].squeeze(_listed(chosen))
+
+    return run
+
+
+def _tile(node: Node) -> Operation:
+    repeats = option(node, "repeats", 1)
+    return lambda *inputs: inputs[0].repeat(repeats.of(inputs))
 
 
 def _transpose(node: Node) -> Operation:
@@ -157,31 +166,39 @@ def _transpose(node: Node) -> Operation:
 
 
 def _unsqueeze(node: Node) -> Operation:
-    axes = np.ravel(node.setting("axes", 1)).tolist()
+    axes = option(node, "axes", 1)
 
-    def run(x: Tensor) -> Tensor:
-        rank = x.dim() + len(axes)
-        for axis in sorted(axis % rank for axis in axes):
+    def run(*inputs: Tensor) -> Tensor:
+        x, chosen = inputs[0], _listed(axes.of(inputs))
+        if len(chosen) == 1:
+            return x.unsqueeze(chosen[0])
+        rank = x.dim() + len(chosen)
+        for axis in sorted(axis % rank for axis in chosen):
             x = x.unsqueeze(axis)
         return x
 
     return run
 
 
+def _listed(axes: int | Sequence[int]) -> tuple[int, ...]:
+    """Some exporters write a single axis as a scalar."""
+    return (axes,) if isinstance(axes, int) else tuple(axes)
+
+
 BUILDERS: Mapping[str, Builder] = {
-    "Cast": _cast,
-    "CastLike": lambda _: lambda x, like: x.to(like.dtype),
     "Concat": _concat,
-    "ConstantOfShape": _constant_of_shape,
-    "Expand": lambda _: _expand,
+    "DepthToSpace": _depth_to_space,
+    "Expand": _expand,
     "Flatten": _flatten,
-    "Gather": _gather,
     "Identity": lambda _: lambda x: x,
-    "Pad": _pad,
     "Reshape": _reshape,
     "Shape": _shape_of,
-    "Slice": _slice_of,
+    "Size": _size,
+    "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
+    "Split": _split,
     "Squeeze": _squeeze,
+    "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

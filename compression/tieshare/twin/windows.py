@@ -1,7 +1,8 @@
 """Windows that slide over the spatial axes of (N, C, ...): sizes, steps and padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
@@ -15,8 +16,9 @@ Sizes = tuple[int, ...]
 class Window:
     """One entry a spatial axis in each field; ``before`` and ``after`` are the padding.
 
-    ``same`` "SAME_UPPER" or "SAME_LOWER": padding depends on the input, so that the output has
-    ceil(input / stride) entries; the odd one goes after, or before. "" otherwise.
+    ``auto`` "SAME_UPPER" or "SAME_LOWER": padding depends on the input, so that the output has
+    ceil(input / stride) entries; the odd one goes after, or before. "VALID": there is none.
+    "NOTSET": the padding is given.
     """
 
     size: Sizes
@@ -24,12 +26,22 @@ class Window:
     dilation: Sizes
     before: Sizes
     after: Sizes
-    same: str
+    auto: str
+
+    @property
+    def same(self) -> bool:
+        """Whether the padding depends on the input."""
+        return self.auto.startswith("SAME")
 
     @property
     def even(self) -> bool:
         """Whether the padding is known, and alike on both sides."""
         return not self.same and self.before == self.after
+
+    @property
+    def dilated(self) -> bool:
+        """Whether a window skips entries."""
+        return any(d != 1 for d in self.dilation)
 
     @property
     def none(self) -> Sizes:
@@ -49,36 +61,39 @@ class Window:
             max((-(-length // step) - 1) * step + reach - length, 0)
             for length, step, reach in zip(spatial, self.stride, self.reach, strict=True)
         ]
-        small = tuple(total // 2 for total in totals)
-        large = tuple(total - total // 2 for total in totals)
-        return (small, large) if self.same == "SAME_UPPER" else (large, small)
-
-    def padded(self, x: Tensor, value: float = 0.0) -> Tensor:
-        """The input with its padding written out."""
-        return pad(x, *self.padding(x.shape[2:]), value)
+        return halves(totals, upper=self.auto == "SAME_UPPER")
 
 
-def window(node: Node) -> Window:
-    """The window of a Conv or pooling node."""
-    size = node.setting("kernel_shape")
-    if size is None:
-        weight = node.known[1]
-        size = () if weight is None else weight.shape[2:]
-    ones, zeros = [1] * len(size), [0] * (2 * len(size))
-    same = node.setting("auto_pad", default="NOTSET")
-    pads = node.setting("pads", default=zeros) if same == "NOTSET" else zeros
-    return Window(
-        size=tuple(size),
-        stride=tuple(node.setting("strides", default=ones)),
-        dilation=tuple(node.setting("dilations", default=ones)),
-        before=tuple(pads[: len(size)]),
-        after=tuple(pads[len(size) :]),
-        same=same if same.startswith("SAME") else "",
-    )
+def windows_of(node: Node) -> Callable[[Sizes], Window]:
+    """The window of a convolution or pooling node for kernels of any size."""
+    auto = node.setting("auto_pad", default="NOTSET")
+    pads = node.setting("pads") if auto == "NOTSET" else None
+    strides, dilations = node.setting("strides"), node.setting("dilations")
+
+    @cache
+    def of(size: Sizes) -> Window:
+        rank = len(size)
+        return Window(
+            size=tuple(size),
+            stride=tuple(strides or [1] * rank),
+            dilation=tuple(dilations or [1] * rank),
+            before=tuple((pads or [0] * rank)[:rank]),
+            after=tuple((pads or [0] * rank)[-rank:]),
+            auto=auto,
+        )
+
+    return of
+
+
+def halves(totals: Sequence[int], *, upper: bool) -> tuple[Sizes, Sizes]:
+    """Padding split in two; the odd one goes after where ``upper``, before otherwise."""
+    small = tuple(total // 2 for total in totals)
+    large = tuple(total - total // 2 for total in totals)
+    return (small, large) if upper else (large, small)
 
 
 def pad(x: Tensor, before: Sequence[int], after: Sequence[int], value: float = 0.0) -> Tensor:
-    """Add constant entries at both ends of the last axes; as it is where there are none."""
+    """Add constant entries at both ends of the last axes, or cut entries where negative."""
     if not any(before) and not any(after):
         return x
     ends = [n for pair in zip(reversed(before), reversed(after), strict=True) for n in pair]

@@ -3,17 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tieshare.data import Dataset, Splits, check_fit, describe_dataset, fit
-from tieshare.data.targets import Output
 from tieshare.errors import DataMismatch
 from tieshare.recipe import Recipe, TaskName
 
 N = 40
 Arrays = dict[str, np.ndarray]
+Output = tuple[int | None, ...] | None
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,30 @@ def inputs(shape: Sequence[int] = (6,), n: int = N, seed: int = 0) -> np.ndarray
     return np.random.default_rng(seed).standard_normal((n, *shape)).astype(np.float32)
 
 
+def card_of(specs: Sequence[Spec], output: Output) -> dict[str, Any]:
+    """A model of one output of floats, and one of labels that nothing can be put on."""
+    shape = [] if output is None else ["batch", *output]
+    outputs = [
+        {"name": "label", "dtype": "int64", "shape": ["batch"]},
+        {"name": "out", "dtype": "float32", "shape": shape},
+    ]
+    return {"inputs": [asdict(spec) for spec in specs], "outputs": outputs}
+
+
 def fitted(
     arrays: Arrays,
     specs: Sequence[Spec] = FLAT,
     output: Output = (3,),
     recipe: Recipe | None = None,
 ) -> Splits:
-    return fit(Dataset(arrays), specs, output, recipe or Recipe())
+    return fit(Dataset(arrays), card_of(specs, output), recipe or Recipe())
 
 
 def by_cards(arrays: Arrays, specs: Sequence[Spec], output: Output, recipe: Recipe) -> None:
     """What the API does before it queues a job, JSON and all."""
-    shape = [] if output is None else ["batch", *output]
-    model = {
-        "inputs": [asdict(spec) for spec in specs],
-        "outputs": [
-            {"name": "label", "dtype": "int64", "shape": ["batch"]},
-            {"name": "out", "dtype": "float32", "shape": shape},
-        ],
-    }
     dataset = asdict(describe_dataset(Dataset(arrays)))
-    check_fit(json.loads(json.dumps(model)), json.loads(json.dumps(dataset)), recipe)
+    model = json.loads(json.dumps(card_of(specs, output)))
+    check_fit(model, json.loads(json.dumps(dataset)), recipe)
 
 
 def refused(
@@ -100,14 +104,14 @@ def test_inputs_and_targets_of_a_split_stay_together() -> None:
     x = np.repeat(np.arange(N, dtype=np.float32)[:, None], 6, axis=1)
     splits = fitted({"x": x, "y": np.arange(N)}, output=(N,))
     for split in (splits.train, splits.held_out, splits.test):
-        np.testing.assert_array_equal(split.inputs[0][:, 0], split.target)
+        np.testing.assert_array_equal(split.inputs[0][:, 0], split.targets[0])
 
 
 def test_the_test_split_of_the_data_set_is_taken_as_it_is() -> None:
     x_test = inputs(n=5, seed=1)
     splits = fitted({"x": inputs(), "y": LABELS, "x_test": x_test, "y_test": LABELS[:5]})
     np.testing.assert_array_equal(splits.test.inputs[0], x_test)
-    np.testing.assert_array_equal(splits.test.target, LABELS[:5])
+    np.testing.assert_array_equal(splits.test.targets[0], LABELS[:5])
     assert (len(splits.train), len(splits.held_out)) == (36, 4)
 
 
@@ -269,9 +273,9 @@ def test_nothing_passed_in_is_changed() -> None:
 @pytest.mark.parametrize("shape", [(N,), (N, 1)])
 def test_integers_are_classes(dtype: str, shape: tuple[int, ...]) -> None:
     splits = fitted({"x": inputs(), "y": LABELS.astype(dtype).reshape(shape)})
-    assert (splits.task, splits.classes) == ("classes", 3)
-    assert splits.train.target.shape == (32,)
-    assert splits.train.target.dtype == np.int64
+    assert (splits.task, splits.goals[0].classes) == ("classes", 3)
+    assert splits.train.targets[0].shape == (32,)
+    assert splits.train.targets[0].dtype == np.int64
 
 
 @pytest.mark.parametrize("output", [(1,), ()])
@@ -279,8 +283,8 @@ def test_integers_are_classes(dtype: str, shape: tuple[int, ...]) -> None:
 def test_one_sigmoid_has_two_classes(output: tuple[int, ...], dtype: str) -> None:
     arrays = {"x": inputs(), "y": (np.arange(N) % 2).astype(dtype)}
     splits = fitted(arrays, output=output)
-    assert (splits.task, splits.classes) == ("classes", 2)
-    assert splits.train.target.dtype == np.int64
+    assert (splits.task, splits.goals[0].classes) == ("classes", 2)
+    assert splits.train.targets[0].dtype == np.int64
     by_cards(arrays, FLAT, output, Recipe())
 
 
@@ -296,11 +300,11 @@ def test_labels_out_of_range_are_refused_in_every_split() -> None:
 @pytest.mark.parametrize("output", [(None,), None])
 def test_where_the_width_is_unknown_the_labels_tell_the_classes(output: Output) -> None:
     x = inputs()
-    assert fitted({"x": x, "y": LABELS}, output=output).classes == 3
+    assert fitted({"x": x, "y": LABELS}, output=output).goals[0].classes == 3
     arrays = {"x": x, "y": LABELS, "x_test": x, "y_test": LABELS + 1}
     refused(arrays, "'y_test' has classes that 'y' lacks", "y_test", output=output)
     fewer = {"x": x, "y": LABELS, "x_test": x, "y_test": LABELS * 0}
-    assert fitted(fewer, output=output).classes == 3
+    assert fitted(fewer, output=output).goals[0].classes == 3
 
 
 @pytest.mark.parametrize(
@@ -310,9 +314,9 @@ def test_floats_are_numbers_to_be_met(shape: tuple[int, ...], output: tuple[int,
     y = np.random.default_rng(0).standard_normal(shape)
     arrays = {"x": inputs(), "y": y}
     splits = fitted(arrays, output=output)
-    assert (splits.task, splits.classes) == ("regression", None)
-    assert splits.train.target.shape == (32, *output)
-    assert splits.train.target.dtype == np.float32
+    assert (splits.task, splits.goals[0].classes) == ("regression", None)
+    assert splits.train.targets[0].shape == (32, *output)
+    assert splits.train.targets[0].dtype == np.float32
     by_cards(arrays, FLAT, output, Recipe())
 
 
@@ -320,9 +324,9 @@ def test_several_labels_are_declared() -> None:
     y = (np.random.default_rng(0).random((N, 3)) > 0.5).astype(np.float32)
     for labels in (y, y.astype(np.uint8), y.astype(bool)):
         splits = fitted({"x": inputs(), "y": labels}, recipe=Recipe(task="multilabel"))
-        assert (splits.task, splits.classes) == ("multilabel", None)
-        assert splits.train.target.dtype == np.float32
-        assert set(splits.train.target.ravel().tolist()) == {0.0, 1.0}
+        assert (splits.task, splits.goals[0].classes) == ("multilabel", None)
+        assert splits.train.targets[0].dtype == np.float32
+        assert set(splits.train.targets[0].ravel().tolist()) == {0.0, 1.0}
     refused(
         {"x": inputs(), "y": 2 * y},
         r"'y' has values from 0\.0 to 2\.0; labels are in \[0, 1\]",
@@ -334,21 +338,22 @@ def test_several_labels_are_declared() -> None:
 def test_integers_may_be_declared_numbers() -> None:
     splits = fitted({"x": inputs(), "y": LABELS}, output=(1,), recipe=Recipe(task="regression"))
     assert splits.task == "regression"
-    assert splits.train.target.shape == (32, 1)
+    assert splits.train.targets[0].shape == (32, 1)
 
 
 def test_targets_without_a_meaning_are_refused() -> None:
     x = inputs()
     one_hot = np.eye(3, dtype=np.int64)[LABELS]
-    refused({"x": x, "y": one_hot}, r"'y' has integers of shape \(40, 3\); class numbers", "y")
+    numbers = r"'y' has integers of shape \(40, 3\); .* class numbers have shape \(40,\), and"
+    refused({"x": x, "y": one_hot}, numbers, "y")
     refused({"x": x, "y": LABELS * 1.0}, r"'y' has samples of shape \(\).* would be integers", "y")
     classes = "'y' has dtype float64 .* classes are integers"
     refused({"x": x, "y": LABELS * 1.0}, classes, "y", task="classes")
     refused(
         {"x": x, "y": LABELS % 2}, r"\(3,\), and multilabel needs the same", "y", task="multilabel"
     )
-    refused({"x": x, "y": one_hot}, "classes are integers", "y", task="classes")
-    wide = r"output has shape \(3, 5, 5\) a sample"
+    refused({"x": x, "y": one_hot}, numbers, "y", task="classes")
+    wide = r"output 'out' of \(3, 5, 5\) a sample .* shape \(40, 5, 5\) or \(40, 3, 5\), and"
     refused({"x": x, "y": LABELS}, wide, "y", output=(3, 5, 5))
     refused({"x": x, "y": np.full(N, 1e39)}, "beyond float32", "y", output=(1,))
     mixed = {"x": x, "y": LABELS, "x_test": x, "y_test": x[:, :3]}

@@ -138,3 +138,26 @@ def test_only_forms_in_place_leave_the_node_as_it_is() -> None:
         formed = form.build(layer)
         assert formed is not None
         assert (formed.nodes == (layer.node,)) == form.in_place
+
+
+@pytest.mark.parametrize(
+    ("shape", "row_axis"),
+    [((8, 5), 0), ((5, 8), 1), ((2, 12, 8), 2), ((8, 3, 2, 2), 0), ((6, 8, 3), 1), ((2, 8, 3), 1)],
+    ids=["table", "turned", "recurrent", "upwards", "grouped", "one matrix a head"],
+)
+@pytest.mark.parametrize("opset", [9, 13])
+def test_the_table_gives_back_the_weight_bit_for_bit_along_any_axis(
+    shape: tuple[int, ...], row_axis: int, opset: int
+) -> None:
+    W = np.random.default_rng(3).normal(size=(8, np.prod(shape) // 8)).astype(np.float32)
+    tied = np.vstack([W, np.zeros_like(W[:1])])[CLUSTERS]
+    others = [length for axis, length in enumerate(shape) if axis != row_axis]
+    weight = np.ascontiguousarray(np.moveaxis(tied.reshape(8, *others), 0, row_axis))
+    node = helper.make_node("Add", ["x", "W"], ["y"])
+    layer = TiedLayer(node, "W", "W", weight, row_axis, read_rows(tied), opset)
+    formed = BY_NAME["table"].build(layer)
+    assert formed is not None
+    assert formed.tensors["W.rows"].size == weight.size * 3 // 8
+    model = alone(layer, formed, dict(formed.tensors))
+    (made,) = session(model).run(None, {"x": np.zeros(shape, dtype=np.float32)})
+    assert np.asarray(made).tobytes() == weight.tobytes()

@@ -125,17 +125,46 @@ def lenet(rng: np.random.Generator, batch: int) -> Tensors:
 
 @pytest.mark.parametrize(("batch", "dim"), [(-1, "N"), (4, "4")])
 def test_a_convolutional_network_loses_channels_and_batch_norm(
-    build: Build, rng: np.random.Generator, batch: int, dim: str
+    build: Build,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    dim: str,
 ) -> None:
+    monkeypatch.setattr(module, "_is_better", lambda *_: False)
     made = checked(build(LENET % (dim, dim), **lenet(rng, batch)))
     stored = tensors(made.model)
     assert stored["w1"].shape == (10, 1, 3, 3)
-    operators = [node.op_type for node in made.model.graph.node]
-    assert "BatchNormalization" not in operators
-    assert "Flatten" in operators
+    nodes = {node.op_type: node for node in made.model.graph.node}
+    assert "BatchNormalization" not in nodes
+    assert stored[nodes["Reshape"].input[1]].tolist() == [batch, 8 * 9]
     batches = {1, 32} if batch == -1 else {batch}
     second = made.choices[1]
     assert set(second.latency_us["sums"]) == batches
+
+
+@pytest.mark.parametrize(
+    ("measured", "widths"),
+    [
+        ({"model": {1: 8.0, 32: 80.0}, "other": {1: 10.0, 32: 100.0}}, (12, 4)),
+        ({"model": {1: 8.0, 32: 106.0}, "other": {1: 10.0, 32: 100.0}}, (10, 1)),
+        ({"model": {1: 9.8, 32: 98.0}, "other": {1: 10.0, 32: 100.0}}, (10, 1)),
+    ],
+    ids=["faster", "slower at one batch size", "as fast"],
+)
+def test_dead_channels_stay_where_convolutions_are_faster_with_them(
+    build: Build,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    measured: dict[str, dict[int, float]],
+    widths: tuple[int, int],
+) -> None:
+    """Ten of fifteen channels, and eight of twelve, are read."""
+    monkeypatch.setattr(module, "latencies", lambda *_: measured)
+    made = checked(build(LENET % ("N", "N"), **lenet(rng, -1)))
+    channels, multiple = widths
+    assert tensors(made.model)["w1"].shape == (channels, 1, 3, 3)
+    assert made.multiple == multiple
 
 
 def test_a_weight_that_two_nodes_read_is_stored_once(

@@ -217,20 +217,49 @@ def test_weights_of_half_precision_are_refused_by_name() -> None:
 
 def test_an_operator_that_is_not_known_is_named_with_node_and_opset(from_text: Make) -> None:
     model = from_text(f"""{OPSET}
-        wave (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> {{
+        chance (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> {{
             h = MatMul (x, w)
-            [wave] y = Sin (h)
+            [coin] y = Bernoulli (h)
         }}""")
     with pytest.raises(UnsupportedOperator) as caught:
         read_model(model.SerializeToString())
-    assert (caught.value.node, caught.value.operator, caught.value.opset) == ("wave", "Sin", 17)
+    assert (caught.value.node, caught.value.operator, caught.value.opset) == (
+        "coin",
+        "Bernoulli",
+        17,
+    )
+
+
+@pytest.mark.parametrize(
+    ("opset", "node"),
+    [
+        (15, "[left] r, s, t = BatchNormalization <training_mode = 1> (h, g, b, mean, var)"),
+        (9, "[left] r, s, t, u, v = BatchNormalization (h, g, b, mean, var)"),
+        (13, "[left] r = Dropout (h, half, yes)"),
+    ],
+)
+def test_a_model_that_was_exported_in_training_mode_is_refused(
+    from_text: Make, opset: int, node: str
+) -> None:
+    model = from_text(f"""
+        <ir_version: 8, opset_import: ["" : {opset}]>
+        train (float[N, 2] x) => (float[N, 2] y)
+        <float[2, 3] w1, float[3, 2] w2, float[3] g, float[3] b, float[3] mean, float[3] var,
+         float half = {{0.5}}, bool yes = {{1}}> {{
+            h = MatMul (x, w1)
+            {node}
+            y = MatMul (r, w2)
+        }}""")
+    with pytest.raises(UnsupportedOperator, match="evaluation mode") as caught:
+        read_model(model.SerializeToString())
+    assert caught.value.where == "left"
 
 
 @pytest.mark.parametrize("domain", ["", "acme"])
 def test_an_operator_that_onnx_does_not_define_is_named_too(from_text: Make, domain: str) -> None:
     model = from_text("""
         <ir_version: 8, opset_import: ["" : 17, "acme" : 3]>
-        wave (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> {
+        chance (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> {
             h = MatMul (x, w)
             [wave] y = Relu (h)
         }""")
@@ -281,3 +310,23 @@ def test_local_functions_are_inlined(from_text: Make) -> None:
 def test_reading_and_describing_need_no_torch() -> None:
     code = "import sys, tieshare.graph; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_node_that_no_gradient_passes_is_named_where_nothing_else_is_left(
+    from_text: Make,
+) -> None:
+    model = from_text(f"""{OPSET}
+        steps (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> {{
+            h = MatMul (x, w)
+            [rounds] y = Round (h)
+        }}""")
+    with pytest.raises(UnsupportedOperator, match="no gradient passes it") as caught:
+        read_model(model.SerializeToString())
+    assert caught.value.node == "rounds"
+
+
+def test_an_opset_that_is_too_old_is_named(from_text: Make) -> None:
+    model = from_text("""<ir_version: 4, opset_import: ["" : 6]>
+        old (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> { y = MatMul (x, w) }""")
+    with pytest.raises(UnsupportedModel, match="opset 6; 7 and later"):
+        read_model(model.SerializeToString())

@@ -68,7 +68,7 @@ def test_only_the_part_that_the_asked_values_need_is_built(zoo: Make) -> None:
 def test_unknown_values_and_unknown_operators_are_refused_before_any_work(zoo: Make) -> None:
     with pytest.raises(UnsupportedModel, match="nowhere"):
         from_onnx(zoo("keras-mlp"), ["nowhere"])
-    with pytest.raises(UnsupportedOperator, match="ArgMax"):
+    with pytest.raises(UnsupportedOperator, match="ArrayFeatureExtractor"):
         from_onnx(zoo("sklearn-classifier"))
 
 

@@ -1,62 +1,57 @@
-"""The cases that ONNX itself publishes for the operators that can be trained."""
+"""The cases that ONNX itself publishes: the twin passes all of them, in both ways."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
-from onnx import ModelProto, numpy_helper
-from onnx.backend.test.loader import load_model_tests
-
-from tieshare.graph import OPERATORS
-from tieshare.twin import from_onnx
+from benchmarks.operators import KINDS, Case, failure, model_cases, node_cases, stored
+from onnx import parser
 
 
-def _store_later_inputs(
-    model: ModelProto, inputs: Sequence[NDArray[Any]], settings: tuple[int, ...]
-) -> list[torch.Tensor]:
-    """Make initializers of all but the first float input; what is left is to be fed."""
-    fed = []
-    slots = list(model.graph.node[0].input)
-    for item, array in zip(list(model.graph.input), inputs, strict=True):
-        slot = slots.index(item.name)
-        if slot in settings or (slot > 0 and array.dtype == np.float32):
-            model.graph.initializer.append(numpy_helper.from_array(array, item.name))
-            model.graph.input.remove(item)
-        else:
-            fed.append(torch.from_numpy(array.copy()))
-    return fed
-
-
-def _is_float(value: object) -> bool:
-    return isinstance(value, np.ndarray | np.generic) and value.dtype == np.float32
+def _both_ways() -> Iterator[tuple[str, Case]]:
+    for case in node_cases():
+        yield case.name, case
+        yield f"{case.name}, stored", stored(case)
+    for kind in KINDS:
+        for case in model_cases(kind):
+            yield f"{kind}: {case.name}", case
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_cases_that_onnx_itself_publishes_for_these_operators_pass() -> None:
-    """All with a float input and output; later inputs that are weights or options are stored."""
-    passed = 0
-    for case in load_model_tests(kind="node"):
-        assert case.model is not None
-        assert case.data_sets is not None
-        model = ModelProto()
-        model.CopyFrom(case.model)
-        node = model.graph.node[0]
-        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        if len(model.graph.node) > 1 or name not in OPERATORS or "training" in case.name:
-            continue
-        inputs, outputs = case.data_sets[0]
-        if not inputs or not _is_float(inputs[0]) or not _is_float(outputs[0]):
-            continue
-        given = _store_later_inputs(model, inputs, OPERATORS[name].settings)
-        result = from_onnx(model, [model.graph.output[0].name])(*given)
-        assert isinstance(result, torch.Tensor)
-        assert tuple(result.shape) == outputs[0].shape, case.name
-        np.testing.assert_allclose(
-            result.detach().numpy(), outputs[0], rtol=1e-3, atol=1e-5, err_msg=case.name
-        )
-        passed += 1
-    assert passed >= 229
+def test_all_cases_pass_with_inputs_as_inputs_and_stored_in_the_model() -> None:
+    cases = dict(_both_ways())
+    failures = {name: why for name, case in cases.items() if (why := failure(case))}
+    assert failures == {}
+    assert len(cases) >= 2 * 795 + 7 + 82 + 35
+
+
+def _case(*outputs: np.ndarray) -> Case:
+    model = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        sum (float[2] a, int64[2] b, float[2] c) => (float[2] y) {
+            f = Cast <to = 1> (b)
+            d = Add (a, f)
+            y = Add (d, c)
+        }""")
+    a, b = np.ones(2, dtype=np.float32), np.arange(2)
+    return Case("sum", "Add", model, [a, b, 2 * a], outputs, rtol=1e-3, atol=1e-7)
+
+
+def test_a_case_fails_over_values_shapes_dtypes_and_errors() -> None:
+    right = np.array([3, 4], dtype=np.float32)
+    assert failure(_case(right)) is None
+    assert failure(_case(right + 1)) == "output 0 differs by 1.00e+00"
+    assert failure(_case(right[:1])) == "output 0 is float32 (2,), not float32 (1,)"
+    assert failure(_case(right.astype(float))) == "output 0 is float32 (2,), not float64 (2,)"
+    assert failure(_case(right, right)) == "1 outputs, not 2"
+    assert str(failure(replace(_case(right), inputs=[]))).startswith("TypeError: the graph has 3")
+
+
+def test_all_but_the_first_float_input_are_stored() -> None:
+    case = stored(_case(np.array([3, 4], dtype=np.float32)))
+    assert [item.name for item in case.model.graph.input] == ["a", "b"]
+    assert [item.name for item in case.model.graph.initializer] == ["c"]
+    assert len(case.inputs) == 2
+    assert failure(case) is None

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.lib import format as npy
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, parser
 
 Edit = Callable[[onnx.ModelProto], None]
 
@@ -80,8 +80,8 @@ def test_weights_in_another_file_are_refused(
     refused(http, "models", Bad(model.SerializeToString(), "model-external-data", "w1"))
 
 
-def _sine(model: onnx.ModelProto) -> None:
-    node = helper.make_node("Round", ["hidden"], ["active"], name="step")
+def _chance(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Bernoulli", ["hidden"], ["active"], name="step")
     model.graph.node[1].CopyFrom(node)
 
 
@@ -102,7 +102,7 @@ def _nan(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("edit", "slug", "where"),
     [
-        (_sine, "model-unsupported-operator", "step"),
+        (_chance, "model-unsupported-operator", "step"),
         (_no_weights, "model-unsupported", ""),
         (_nan, "model-unsupported", "w1"),
     ],
@@ -119,9 +119,9 @@ def test_an_operator_is_refused_with_its_node_and_its_opset(
     http: httpx.Client, model_bytes: bytes
 ) -> None:
     model = onnx.load_model_from_string(model_bytes)
-    _sine(model)
+    _chance(model)
     detail = http.post("/v1/models", content=model.SerializeToString()).json()["detail"]
-    assert detail.startswith("node 'step': operator Round at opset 20")
+    assert detail.startswith("node 'step': operator Bernoulli at opset 20")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +217,66 @@ def test_a_data_set_that_does_not_fit_the_model_is_refused_at_submission(
     assert answer.json()["type"].endswith("/dataset-does-not-fit")
     assert where in answer.json().get("where", "")
     assert http.get("/v1/jobs").json()["items"] == []
+
+
+TAGGER = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    tagger (int64[batch, length] ids) => (float[batch, length, 3] tag, float[batch, length, 2] end)
+    <float[10, 8] words, float[8, 3] w, float[8, 2] v> {
+        e = Gather (words, ids)
+        tag = MatMul (e, w)
+        end = MatMul (e, v)
+    }"""
+
+
+@pytest.fixture
+def tagger(http: httpx.Client) -> str:
+    """Id of a model of tokens with two outputs."""
+    model = parser.parse_model(TAGGER)
+    rng = np.random.default_rng(0)
+    for item in list(model.graph.value_info):
+        shape = [dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        weights = rng.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weights, item.name))
+    del model.graph.value_info[:]
+    answer = http.post("/v1/models", content=model.SerializeToString())
+    return str(answer.raise_for_status().json()["id"])
+
+
+IDS = np.arange(60 * 7).reshape(60, 7) % 10
+TAGS = IDS % 3 - 1  # -1: no label
+
+
+@pytest.mark.parametrize(
+    ("arrays", "where"),
+    [
+        ({"ids": IDS, "y_tag": TAGS, "y_end": TAGS % 2}, None),
+        ({"ids": IDS, "y_end": TAGS}, None),
+        ({"ids": IDS + 1, "y_tag": TAGS}, "ids"),
+        ({"ids": IDS * 1.0, "y_tag": TAGS}, "ids"),
+        ({"ids": IDS, "y": TAGS}, "y_tag"),
+        ({"ids": IDS, "y_tag": TAGS[:, :6]}, "y_tag"),
+        ({"ids": IDS, "y_tag": TAGS, "y_end": IDS % 3}, "y_end"),
+        ({"ids": IDS, "y_tag": TAGS, "y_other": TAGS}, "y_other"),
+    ],
+    ids=["both", "one", "token", "floats", "which", "steps", "too large", "no such output"],
+)
+def test_tokens_and_several_outputs_are_held_against_the_model_at_submission(
+    http: httpx.Client,
+    tagger: str,
+    pack: Callable[[dict[str, Any]], bytes],
+    arrays: dict[str, Any],
+    where: str | None,
+) -> None:
+    dataset = http.post("/v1/datasets", content=pack(arrays)).raise_for_status().json()["id"]
+    body = {"model": tagger, "dataset": dataset}
+    answer = http.post("/v1/jobs?validate_only=true", json=body)
+    if where is None:
+        assert answer.status_code == 200, answer.text
+    else:
+        assert answer.status_code == 422
+        assert answer.json()["type"].endswith("/dataset-does-not-fit")
+        assert answer.json()["where"] == where
 
 
 def test_a_job_request_over_the_limit_is_refused(http: httpx.Client) -> None:

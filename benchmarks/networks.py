@@ -1,0 +1,141 @@
+"""Every architecture through one job: what its files have in bytes, latency and accuracy.
+
+    python -m benchmarks.networks [NAME ...] [--max-drop 0.02] [--exporter script]
+
+Each network is trained in torch for a few epochs on scikit-learn's digits or on made sequences
+(examples/networks), exported by one of torch's exporters and handed to ``tieshare.compress``.
+Bytes are those of the files, the score is taken on the test split, latency on one thread, all in
+ONNX Runtime. The score is accuracy, or the mean squared error where there are only numbers to
+meet. The error of the twin is its largest difference from ONNX Runtime on the dense file.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from benchmarks.machine import machine
+from examples.networks import ARCHITECTURES, EXPORTERS, Architecture, Exporter, export, train
+from examples.networks.data import Arrays, parted
+from onnx import ModelProto
+
+from tieshare import Progress, Recipe, Target, TieshareError, compress
+from tieshare.data import Dataset
+from tieshare.measure import session
+from tieshare.progress import silent
+from tieshare.report import FileReport, Report
+from tieshare.twin import from_onnx
+
+WIDTHS: Mapping[str, int] = {
+    "mlp": 300,
+    "lenet5": 20,
+    "vgg16": 8,
+    "resnet18": 8,
+    "mobilenet": 8,
+    "densenet": 8,
+    "shufflenet": 16,
+    "unet": 8,
+    "encoder": 64,
+    "vit": 64,
+    "gpt": 64,
+    "lstm": 64,
+    "lstm_both": 48,
+    "gru": 64,
+    "gru_both": 48,
+    "autoencoder": 32,
+    "two_inputs": 16,
+    "two_outputs": 32,
+}
+EPOCHS = 20
+PATH_EPOCHS, RETRAIN_EPOCHS = 30, 8
+RESULTS = Path("benchmarks/results/networks")
+HEADER = (
+    f"{'':<12}{'bytes':^28}{'numbers':^18}{'latency at batch 1 and 32, us':^32}{'score':^18}"
+    f"{'error of':>9}{'job':>7}\n"
+    f"{'':<12}{'dense':>10}{'tied':>9}{'shared':>9}{'dense':>10}{'unique':>8}"
+    f"{'dense':>16}{'shared':>16}{'dense':>9}{'shared':>9}{'twin':>9}{'s':>7}"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.networks")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ARCHITECTURES))
+    parser.add_argument("--max-drop", type=float, default=0.02)
+    parser.add_argument("--exporter", choices=EXPORTERS, default=EXPORTERS[0])
+    parser.add_argument("--verbose", action="store_true", help="tell every fifth epoch")
+    flags = parser.parse_args()
+    names = flags.names or list(ARCHITECTURES)
+    if unknown := set(names) - set(ARCHITECTURES):
+        parser.error(f"no such network: {', '.join(sorted(unknown))}")
+    torch.set_num_threads(1)
+    print(machine("torch", "onnx", "onnxruntime"))
+    print(HEADER, flush=True)
+    for name in names:
+        began = time.perf_counter()
+        try:
+            line = row(name, flags)
+        except TieshareError as error:
+            line = f"refused: {error}"
+        print(f"{name:<12}{line}{time.perf_counter() - began:>7.0f}", flush=True)
+
+
+def row(name: str, flags: argparse.Namespace) -> str:
+    made = ARCHITECTURES[name]
+    arrays = parted(made.data())
+    dense = dense_model(name, made, arrays, flags.exporter)
+    recipe = Recipe(
+        target=Target(max_drop=flags.max_drop),
+        path_epochs=PATH_EPOCHS,
+        retrain_epochs=RETRAIN_EPOCHS,
+    )
+    result = compress(dense, Dataset(arrays), recipe, tell if flags.verbose else silent)
+    result.save(RESULTS / name)
+    onnx.save(dense, RESULTS / name / "dense.onnx")
+    tests = [arrays[f"{key}_test"] for key in made.inputs]
+    return cells(result.report, twin_error(dense, tests))
+
+
+def dense_model(name: str, made: Architecture, arrays: Arrays, exporter: Exporter) -> ModelProto:
+    torch.manual_seed(0)
+    inputs, targets = ([arrays[key] for key in keys] for keys in (made.inputs, made.targets))
+    module = train(made.make(WIDTHS[name]), inputs, targets, epochs=EPOCHS)
+    return export(module, made.example(2), made.outputs, exporter)
+
+
+def twin_error(model: ModelProto, inputs: Sequence[np.ndarray]) -> float:
+    running, twin = session(model), from_onnx(model)
+    names = [item.name for item in running.get_inputs()]
+    expected = running.run(None, dict(zip(names, inputs, strict=True)))
+    with torch.no_grad():
+        found = twin(*map(torch.from_numpy, inputs))
+    outputs = found if isinstance(found, tuple) else (found,)
+    return max(float(np.abs(a.numpy() - b).max()) for a, b in zip(outputs, expected, strict=True))
+
+
+def cells(report: Report, error: float) -> str:
+    dense, tied, shared = report.baseline, report.tied, report.shared
+    sizes = f"{dense.bytes:>10,}{tied.bytes:>9,}{shared.bytes:>9,}"
+    counts = f"{dense.parameters:>10,}{shared.unique_parameters:>8,}"
+    times = f"{latency(dense)}{latency(shared)}"
+    return f"{sizes}{counts}{times}{score(dense)}{score(shared)}{error:>9.0e}"
+
+
+def latency(file: FileReport) -> str:
+    return "".join(f"{microseconds:>8,.0f}" for microseconds in file.latency_us.values())
+
+
+def score(file: FileReport) -> str:
+    return f"{file.loss:>9.4f}" if file.accuracy is None else f"{100 * file.accuracy:>7.2f} %"
+
+
+def tell(progress: Progress) -> None:
+    if progress.done % 5 == 0:
+        known = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
+        print(f"  {progress.stage:<8}{progress.done:>4}/{progress.total}  {known}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""From a matrix to the labels of its rows, and from labels to the tied matrix."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tieshare.cluster.exemplars import exemplars
+from tieshare.cluster.pairs import worthwhile_pairs
+from tieshare.cluster.rows import Labels, Matrix, alive_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """The answer for one layer of n rows.
+
+    ``labels`` (n,): -1 for a zero row, else the row's cluster, 0 to count - 1.
+    ``converged``: False where affinity propagation settled at no damping, so that some of the
+    labels come from the best of the exemplars it passed through and those of a greedy search.
+    """
+
+    labels: Labels
+    converged: bool = True
+
+    @property
+    def alive(self) -> int:
+        """Rows that are not zero."""
+        return int(np.count_nonzero(self.labels >= 0))
+
+    @property
+    def count(self) -> int:
+        """Clusters."""
+        return int(self.labels.max(initial=-1)) + 1
+
+
+def cluster_rows(
+    W: Matrix,
+    preference: float,
+    *,
+    untied_above: float = 0.95,
+    limit: int = 2000,
+    seed: int = 0,
+) -> Clustering:
+    """Cluster the alive rows of W (n, m); the same arguments give the same labels.
+
+    ``preference``: similarity of a row to itself; the higher, the more clusters.
+    ``untied_above``: with more clusters than this part of the alive rows, each row is left alone.
+    ``limit``: about limit^2 pairs of rows are kept at most, in memory of about 50 limit^2 bytes.
+    Up to so many rows all pairs are compared; of a taller matrix, each row keeps the limit^2 / n
+    that tell most, where more than so many are more like it than the preference. Besides, there
+    is a float32 copy of W.
+    """
+    if W.ndim != 2 or not np.isfinite(W).all():
+        raise ValueError(f"W must be a finite matrix of rows, got shape {W.shape}")
+    if limit < 2:
+        raise ValueError(f"limit must be at least 2, got {limit}")
+    labels = np.full(len(W), -1, dtype=np.int64)
+    rows = alive_rows(W)
+    alive = len(rows.numbers)
+    if alive == 0:
+        return Clustering(labels)
+    rng = np.random.default_rng(seed)
+    gains = worthwhile_pairs(rows, preference, max(2, limit**2 // alive), rng)
+    chosen, converged = exemplars(gains, rng)
+    labels[rows.numbers] = rows.numbers[chosen]
+    found, numbered = np.unique(labels[labels >= 0], return_inverse=True)
+    labels[labels >= 0] = numbered if len(found) <= untied_above * alive else np.arange(alive)
+    return Clustering(labels, converged)
+
+
+def tie(W: Matrix, labels: Labels) -> Matrix:
+    """W (n, m) with every row of a cluster, bit for bit, its cluster's mean, and the rest zero."""
+    if labels.shape != W.shape[:1]:
+        raise ValueError(f"{labels.shape} labels for a matrix of shape {W.shape}")
+    tied = np.zeros_like(W)
+    order = np.argsort(labels, kind="stable")
+    order = order[np.searchsorted(labels[order], 0) :]
+    if len(order) == 0:
+        return tied
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    sums = np.add.reduceat(W[order], starts, axis=0, dtype=np.float64)  # (k, m)
+    sizes = np.diff(starts, append=len(order))
+    means = (sums / sizes[:, None]).astype(W.dtype)
+    tied[order] = np.repeat(means, sizes, axis=0)
+    return tied

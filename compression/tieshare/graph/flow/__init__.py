@@ -1,0 +1,1 @@
+"""How the units of layers lie in the values of a graph: one small rule an operator family."""

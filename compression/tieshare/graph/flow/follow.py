@@ -1,0 +1,59 @@
+"""The walk through a graph: each node by its rule, and what no rule understands stays."""
+
+from collections.abc import Container, Mapping, Sequence
+
+from tieshare.graph.flow.table import RULES, STATE_LENGTHS
+from tieshare.graph.flow.values import Axis, Value
+from tieshare.graph.flow.walk import Crossing, Walk
+from tieshare.graph.shapes import Shape
+from tieshare.graph.view import Node, View
+
+
+def follow(seen: View, shapes: Mapping[str, Shape], free: Container[tuple[str, int]] = ()) -> Walk:
+    """What the rules find on the way through the whole graph; its outputs stay.
+
+    ``free``  the axes whose lengths differ from one input of the network to another.
+    """
+    walk = Walk(seen, shapes, free)
+    for node in seen.nodes:
+        if node.inputs:
+            _cross(node, walk)
+    for name in seen.outputs:
+        walk.hold(walk.value(name))
+    walk.hold_lengths(seen.outputs)
+    counted = walk.counting.edits()
+    walk.edits.extend(counted)
+    for edit in counted:
+        walk.occupied.extend(entry for entry in edit.entries if not isinstance(entry, int))
+    return walk
+
+
+def _cross(node: Node, walk: Walk) -> None:
+    if walk.sizes.follow(node):
+        return
+    inputs = tuple(walk.value(name) if name else Value(()) for name in node.inputs)
+    stated = bool(walk.sizes.lengths(node.inputs)) or node.operator == "ConstantOfShape"
+    if not stated and not any(value.axes for value in inputs):
+        return
+    here = Crossing(node, inputs, tuple(walk.shape(name) for name in node.outputs), walk)
+    rule = RULES.get(node.operator)
+    if rule is None or any(name and walk.shape(name) is None for name in node.inputs):
+        made: Sequence[Value] = here.hold()
+    else:
+        made = rule(here)
+        if node.operator not in STATE_LENGTHS:
+            walk.hold_lengths(node.inputs)
+    for name, value in zip(node.outputs, made, strict=False):
+        if name:
+            walk.values[name] = _without_single(value, walk)
+
+
+def _without_single(value: Value, walk: Walk) -> Value:
+    """An axis of length 1 is nobody's."""
+    axes: dict[int, Axis] = {}
+    for place, axis in value.axes.items():
+        if value.shape[place] == 1:
+            walk.pin(axis)
+        else:
+            axes[place] = axis
+    return Value(value.shape, axes)
