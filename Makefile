@@ -46,6 +46,10 @@ bench: install
 	$(bin)/python -m benchmarks.mnist
 	$(bin)/python -m benchmarks.serving
 	$(bin)/python -m benchmarks.memory
+	$(bin)/python -m benchmarks.operators
+	$(bin)/python -m benchmarks.twin
+	$(bin)/python -m benchmarks.cluster
+	$(bin)/python -m benchmarks.networks
 
 openapi: install
 	$(bin)/python -m tieshare_service.openapi

@@ -53,9 +53,9 @@ EPOCHS = 20
 PATH_EPOCHS, RETRAIN_EPOCHS = 30, 8
 RESULTS = Path("benchmarks/results/networks")
 HEADER = (
-    f"{'':<12}{'bytes':^28}{'numbers':^18}{'latency at batch 1 and 32, us':^32}{'score':^18}"
+    f"{'':<12}{'bytes':^31}{'numbers':^18}{'latency at batch 1 and 32, us':^32}{'score':^18}"
     f"{'error of':>9}{'job':>7}\n"
-    f"{'':<12}{'dense':>10}{'tied':>9}{'shared':>9}{'dense':>10}{'unique':>8}"
+    f"{'':<12}{'dense':>11}{'tied':>11}{'shared':>9}{'dense':>10}{'unique':>8}"
     f"{'dense':>16}{'shared':>16}{'dense':>9}{'shared':>9}{'twin':>9}{'s':>7}"
 )
 
@@ -117,7 +117,7 @@ def twin_error(model: ModelProto, inputs: Sequence[np.ndarray]) -> float:
 
 def cells(report: Report, error: float) -> str:
     dense, tied, shared = report.baseline, report.tied, report.shared
-    sizes = f"{dense.bytes:>10,}{tied.bytes:>9,}{shared.bytes:>9,}"
+    sizes = f"{dense.bytes:>11,}{tied.bytes:>11,}{shared.bytes:>9,}"
     counts = f"{dense.parameters:>10,}{shared.unique_parameters:>8,}"
     times = f"{latency(dense)}{latency(shared)}"
     return f"{sizes}{counts}{times}{score(dense)}{score(shared)}{error:>9.0e}"

@@ -92,10 +92,9 @@ def chain(kind: str, exporter: Exporter, *, free: bool, fold: bool = True) -> Mo
 
 
 def architecture(name: str, exporter: Exporter, *, free: bool, opset: int = 20) -> ModelProto:
-    """One of the smallest width that its four heads or its halves of channels allow."""
     made = ARCHITECTURES[name]
     torch.manual_seed(0)
-    module = seasoned(made.make(8 if name in ("encoder", "vit", "gpt") else 4))
+    module = seasoned(made.make(made.narrowest))
     return export(module, made.example(BATCH), made.outputs, exporter, free=free, opset=opset)
 
 

@@ -28,6 +28,7 @@ class Points:
     def __init__(self, job: Job, layers: Collection[str]) -> None:
         self.job, self.layers = job, layers
         self.made: dict[Point, ModelProto] = {}
+        self.unsettled: dict[Point, tuple[str, ...]] = {}
 
     def ratio(self, point: Point) -> float:
         """The compression ratio that the point will have; retraining does not change it."""
@@ -44,7 +45,8 @@ class Points:
             self.job.checkpoints.drop(name)
         final = tied(start, values, self.job.structure)
         right = self.job.trainer.right(self.job.twin(final))
-        return Candidate(point, final, right, *self._size(final))
+        unsettled = self.unsettled.get(point, ())
+        return Candidate(point, final, right, *self._size(final), unsettled)
 
     def dense(self) -> Candidate:
         """The uploaded network itself, which loses nothing."""
@@ -81,11 +83,11 @@ class Points:
         if point not in self.made:
             values = self.job.checkpoints.load_arrays(f"epoch-{point.epoch}") or {}
             sparse = tied(self.job.model, values, self.job.structure)
-            ties = self._ties(sparse, point.preference) if self.job.recipe.tie else {}
+            ties = self._ties(sparse, point) if self.job.recipe.tie else {}
             self.made[point] = tied(sparse, ties, self.job.structure)
         return self.made[point]
 
-    def _ties(self, sparse: ModelProto, preference: float) -> dict[str, Array]:
+    def _ties(self, sparse: ModelProto, point: Point) -> dict[str, Array]:
         values = tensors(sparse)
         layers = self.job.structure.layers
         least = _LEAST_SHARE * sum(layer.rows * layer.columns for layer in layers)
@@ -93,8 +95,10 @@ class Points:
         for layer in layers:
             if layer.name in self.layers and layer.rows * layer.columns >= least:
                 W = to_rows(layer, values[layer.weight])
-                labels = cluster_rows(W, preference, seed=self.job.recipe.seed).labels
-                made[layer.weight] = from_rows(layer, tie(W, labels))
+                found = cluster_rows(W, point.preference, seed=self.job.recipe.seed)
+                made[layer.weight] = from_rows(layer, tie(W, found.labels))
+                if not found.converged:
+                    self.unsettled[point] = (*self.unsettled.get(point, ()), layer.name)
         return made
 
     def _size(self, model: ModelProto) -> tuple[int, float]:

@@ -90,6 +90,7 @@ def regularised(twin: Twin, structure: Structure, recipe: Recipe) -> tuple[Regul
     """The layers that get a penalty, and how strong it is in each.
 
     1. A layer gets one if rows of it can go, or if it has enough of them to look for dead ones.
+       A table does not: its rows are tokens, each of which is all that some samples hold.
     2. Layers that read the same units share one penalty, directly or by way of others.
     3. Rows that are one unit each get equal weights: with ordered ones they tie and then die
        together, where the others die one by one.
@@ -99,7 +100,9 @@ def regularised(twin: Twin, structure: Structure, recipe: Recipe) -> tuple[Regul
     readers = []
     for layer in structure.layers:
         rows = structure.rows_of(layer)
-        if layer.weight in twin.names and (rows is not None or layer.rows >= _FEWEST_ROWS):
+        if layer.weight not in twin.names or layer.operator == "Gather":
+            continue
+        if rows is not None or layer.rows >= _FEWEST_ROWS:
             readers.append(_Reader(layer, None if rows is None else rows.ids))
     if not readers:
         raise UnsupportedModel(

@@ -28,13 +28,18 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A point, retrained. ``right`` (held out,) scores each held-out sample."""
+    """A point, retrained.
+
+    ``right``      (held out,) scores each held-out sample.
+    ``unsettled``  layers whose rows affinity propagation grouped without coming to rest.
+    """
 
     point: Point
     tied: ModelProto
     right: Scores
     unique: int
     ratio: float
+    unsettled: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:

@@ -23,7 +23,7 @@ from tieshare.twin import Twin
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 _PROX_EVERY = 20  # steps
-_FIRST_STRENGTH = 1e-3
+_FIRST_SHARE = 0.01  # a row that no gradient holds loses this of its norm in the first epoch
 _FASTEST = 0.4  # growth of log strength in an epoch
 _STEADY = 0.05  # the same while the network shrinks as it should
 _GAIN = 4.0
@@ -57,7 +57,8 @@ class RisingPath:
             twin, RATES, self._optimizer
         )
         self.optimizer = self._optimizer(self.rate)
-        self.done, self.strength, self.ratio = 0, _FIRST_STRENGTH, 1.0
+        self.done, self.ratio = 0, 1.0
+        self.strength = _FIRST_SHARE / (self.rate * max(trainer.steps, 1))
         self.alive = {
             item.name: torch.ones(item.groups, dtype=torch.bool) for item in self.regularised
         }

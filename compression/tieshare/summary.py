@@ -121,6 +121,11 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
             if job.recipe.target.max_drop is not None
             else "the path ended before it reached the ratio: this is its smallest point"
         )
+    if choice.chosen.unsettled:
+        notes.append(
+            "affinity propagation did not settle, and the best of what it passed through was "
+            f"taken, in {', '.join(choice.chosen.unsettled)}"
+        )
     if _fewer_than_one_label(job):
         notes.append(
             f"{len(job.dense)} held-out samples can't tell so small a loss as max_drop: add more "

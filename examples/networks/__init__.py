@@ -29,12 +29,13 @@ __all__ = ["ARCHITECTURES", "EXPORTERS", "Architecture", "Exporter", "export", "
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of any width, what it learns, and the names in its file."""
+    """A network of any width from ``narrowest`` on, what it learns, and the names in its file."""
 
     make: Callable[[int], nn.Module]
     data: Callable[[], Arrays]
     inputs: tuple[str, ...] = ("x",)
     outputs: tuple[str, ...] = ("logits",)
+    narrowest: int = 4
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -64,9 +65,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "densenet": Architecture(densenet, _small),
     "shufflenet": Architecture(shufflenet, _small),
     "unet": Architecture(UNet, data.noisy_ink),
-    "encoder": Architecture(Encoder, data.first_marker, _TOKENS),
-    "vit": Architecture(ViT, _small),
-    "gpt": Architecture(GPT, data.progressions, _TOKENS),
+    "encoder": Architecture(Encoder, data.first_marker, _TOKENS, narrowest=8),
+    "vit": Architecture(ViT, _small, narrowest=8),
+    "gpt": Architecture(GPT, data.progressions, _TOKENS, narrowest=8),
     "lstm": _recurrent("LSTM", both=False),
     "lstm_both": _recurrent("LSTM", both=True),
     "gru": _recurrent("GRU", both=False),

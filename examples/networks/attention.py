@@ -12,13 +12,17 @@ class Encoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width)
         self.places = nn.Parameter(0.1 * torch.randn(1, steps, width))
-        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, 0.1, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.layers = nn.Sequential(
+            *[
+                nn.TransformerEncoderLayer(width, 4, 4 * width, 0.1, batch_first=True)
+                for _ in range(layers)
+            ]
+        )
         self.classes = nn.Linear(width, 4)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, steps) token ids to (N, 4)."""
-        states = self.encoder(self.embedding(tokens) + self.places)
+        states = self.layers(self.embedding(tokens) + self.places)
         logits: Tensor = self.classes(states.mean(1))
         return logits
 

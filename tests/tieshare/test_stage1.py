@@ -232,3 +232,27 @@ def test_a_channel_goes_when_all_of_its_rows_are_dead(
     assert not weights(path)["w"][[*range(9, 18), 20]].any()
     alive = weights(path)["k"].any(axis=(1, 2, 3))
     assert alive.tolist() == [True, False, True, True, True, True]
+
+
+def test_a_unit_of_a_residual_stream_dies_in_all_layers_that_read_it(
+    path_of: Make,
+    fresh: Callable[..., ModelProto],
+    taught: Callable[..., ModelProto],
+    digits: Dataset,
+) -> None:
+    text = (
+        "g (float[N, 64] x) => (float[N, 10] y)"
+        "{ a = Gemm (x, w1, b1) r = Relu (a) h = Gemm (r, w2, b2) s = Relu (h)"
+        "  i = Gemm (s, w3, b3) j = Add (a, i) y = Gemm (j, w4, b4) }"
+    )
+    matrices = {"w1": (64, 24), "w2": (24, 16), "w3": (16, 24), "w4": (24, 10)}
+    biases = {"b1": (24,), "b2": (16,), "b3": (24,), "b4": (10,)}
+    model = taught(fresh(text, **matrices, **biases), digits, epochs=5)
+    path = path_of(model, strength=0.3, learning_rate=0.01)
+    snapshot = [path.epoch() for _ in range(8)][-1]
+    unread = dead(path, "w2")
+    assert unread == dead(path, "w4")
+    assert 0 < len(unread) < 24
+    for name in ("w1", "w3"):
+        assert not weights(path)[name][:, unread].any()
+    assert snapshot.alive_rows == sum(size[0] - len(dead(path, n)) for n, size in matrices.items())

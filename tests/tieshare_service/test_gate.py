@@ -70,7 +70,9 @@ def test_an_operator_that_cannot_be_trained_is_named_through_the_pipe(
 ) -> None:
     model = onnx.load_model_from_string(model_bytes)
     model.graph.node[1].CopyFrom(helper.make_node("Bernoulli", ["hidden"], ["active"], name="step"))
-    with pytest.raises(UnsupportedOperator, match="'step': operator Bernoulli at opset 20") as caught:
+    with pytest.raises(
+        UnsupportedOperator, match="'step': operator Bernoulli at opset 20"
+    ) as caught:
         read("models", model.SerializeToString())
     assert caught.value.where == "step"
 

@@ -11,22 +11,23 @@ from tieshare.cluster.messages import Schedule, pass_messages
 
 _SCHEDULES = (Schedule(0.7, 1e-6, 200), Schedule(0.9, 1e-4, 250))
 _BATCH = 1 << 20  # pairs whose messages fit the processor's cache
-_STEPS = 8
-_LAST_STEPS = 100
-_CERTAIN = 0.999
+_STEPS = 8  # of improvement, each about as long as three rounds of messages
+_LAST_STEPS = 100  # where nothing settled
+_CERTAIN = 0.999  # of the bound: what remains is not worth messages
 
 
-def exemplars(gains: Gains, rng: np.random.Generator) -> tuple[Labels, bool]:
-    """The exemplar, a row number, of each row (n,); and whether every component has settled."""
+def exemplars(gains: Gains, rng: np.random.Generator) -> tuple[Answer, bool]:
+    """The exemplar of each of n rows, and whether every component has settled."""
     component = gains.components()
-    answer = np.arange(gains.n)
+    exemplar, worth = np.arange(gains.n), np.zeros(gains.n, dtype=np.float32)
     converged = True
     for batch in _batches(gains, component):
         numbers = np.flatnonzero(batch)
-        solved, settled = _solve(gains.only(batch), component[batch], rng)
-        answer[numbers] = numbers[solved.exemplar]
+        answer, settled = _solve(gains.only(batch), component[batch], rng)
+        exemplar[numbers] = numbers[answer.exemplar]
+        worth[numbers] = answer.worth
         converged &= settled
-    return answer, converged
+    return Answer(exemplar, worth), converged
 
 
 def _batches(gains: Gains, component: Labels) -> Iterator[Mask]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tieshare.cluster.exemplars import exemplars
 from tieshare.cluster.pairs import worthwhile_pairs
-from tieshare.cluster.rows import Labels, Matrix, alive_rows
+from tieshare.cluster.rows import Labels, Matrix, Rows, alive_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,16 @@ def cluster_rows(
     preference: float,
     *,
     untied_above: float = 0.95,
-    limit: int = 2000,
+    limit: int = 1000,
     seed: int = 0,
 ) -> Clustering:
     """Cluster the alive rows of W (n, m); the same arguments give the same labels.
 
     ``preference``: similarity of a row to itself; the higher, the more clusters.
     ``untied_above``: with more clusters than this part of the alive rows, each row is left alone.
-    ``limit``: about limit^2 pairs of rows are kept at most, in memory of about 50 limit^2 bytes.
-    Up to so many rows all pairs are compared; of a taller matrix, each row keeps the limit^2 / n
-    that tell most, where more than so many are more like it than the preference. Besides, there
-    is a float32 copy of W.
+    ``limit``: about limit^2 pairs of rows are kept at most, in memory of about 50 limit^2 bytes
+    besides a float32 copy of W. Up to so many rows nothing is left out; in a taller matrix a row
+    that is more like others than the preference keeps limit^2 / n pairs with these.
     """
     if W.ndim != 2 or not np.isfinite(W).all():
         raise ValueError(f"W must be a finite matrix of rows, got shape {W.shape}")
@@ -58,9 +57,7 @@ def cluster_rows(
     alive = len(rows.numbers)
     if alive == 0:
         return Clustering(labels)
-    rng = np.random.default_rng(seed)
-    gains = worthwhile_pairs(rows, preference, max(2, limit**2 // alive), rng)
-    chosen, converged = exemplars(gains, rng)
+    chosen, converged = _chosen(rows, preference, limit, np.random.default_rng(seed))
     labels[rows.numbers] = rows.numbers[chosen]
     found, numbered = np.unique(labels[labels >= 0], return_inverse=True)
     labels[labels >= 0] = numbered if len(found) <= untied_above * alive else np.arange(alive)
@@ -82,3 +79,22 @@ def tie(W: Matrix, labels: Labels) -> Matrix:
     means = (sums / sizes[:, None]).astype(W.dtype)
     tied[order] = np.repeat(means, sizes, axis=0)
     return tied
+
+
+def _chosen(
+    rows: Rows, preference: float, limit: int, rng: np.random.Generator
+) -> tuple[Labels, bool]:
+    """The place of each row's exemplar among the rows (n,); and whether all has settled."""
+    everyone = np.arange(len(rows.numbers))
+    most = max(2, limit**2 // len(everyone))
+    gains, thinned = worthwhile_pairs(rows, everyone, preference, most, rng)
+    answer, converged = exemplars(gains, rng)
+    if thinned:
+        # Where only the exemplars may be followed, each row meets those that it was not paired
+        # with, and of several that share what one could serve alone, one is left.
+        found = np.unique(answer.exemplar)
+        gains, _ = worthwhile_pairs(rows, found, preference, most, rng)
+        again, settled = exemplars(gains, rng)
+        if again.worth.sum(dtype=float) > answer.worth.sum(dtype=float):
+            answer, converged = again, converged and settled
+    return answer.exemplar, converged

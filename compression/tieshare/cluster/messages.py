@@ -72,5 +72,4 @@ def pass_messages(
         settled |= fresh
         if settled.all():
             break
-    chosen[~settled] = before[~settled]
-    return chosen, settled
+    return np.where(settled, chosen, before), settled

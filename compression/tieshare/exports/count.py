@@ -59,9 +59,15 @@ def count_tied(model: ModelProto, structure: Structure) -> Counts:
 
 
 def count_shared(model: ModelProto, dense_parameters: int) -> Counts:
-    """What the shared file stores; every number of it is there because it is needed."""
-    stored = _counted(_parameters(view(model), model))
-    return Counts(stored.parameters, stored.unique_parameters, stored.zeros, dense_parameters)
+    """What the shared file stores; slices of zeros are not unique.
+
+    There are such where channels stay for the sake of speed, and where a table of rows would take
+    more bytes than the dead rows do.
+    """
+    parameters = _parameters(view(model), model)
+    stored = _counted(parameters)
+    unique = sum(_unlike_zero(array).size for array in parameters.values())
+    return Counts(stored.parameters, unique, stored.zeros, dense_parameters)
 
 
 def paper_ratio(model: ModelProto, structure: Structure, layers: Collection[str]) -> float:
@@ -84,6 +90,14 @@ def _counted(parameters: dict[str, Array]) -> Counts:
     total = sum(array.size for array in parameters.values())
     zeros = sum(array.size - int(np.count_nonzero(array)) for array in parameters.values())
     return Counts(total, total, zeros, total)
+
+
+def _unlike_zero(array: Array) -> Array:
+    """A matrix or kernel without the slices that are zero."""
+    for axis in range(array.ndim) if array.ndim > 1 else ():
+        others = tuple(other for other in range(array.ndim) if other != axis)
+        array = np.compress((array != 0).any(axis=others), array, axis=axis)
+    return array
 
 
 def _unique(

@@ -64,7 +64,7 @@ class Draft:
 
     def put(self, name: str, array: Array) -> None:
         """Store ``array`` as ``name``, in the place of what was there."""
-        self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self._tensors[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         self._names.add(name)
 
     def add(self, stem: str, array: Array) -> str:

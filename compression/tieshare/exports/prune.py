@@ -62,21 +62,26 @@ def _rounded(structure: Structure, alive: Units, multiple: int) -> Units:
 def _recount(
     draft: Draft, node: NodeProto, edit: Counted, known: tuple[Array | None, ...], alive: Units
 ) -> None:
-    masks = [None if isinstance(e, int) else entry_mask(e, alive) for e in edit.entries]
-    if all(mask is None or mask.all() for mask in masks):
-        return
+    """A number that the graph computes becomes a constant even where all slices stay.
+
+    What it is computed from may be counted anew for others.
+    """
     counts = [
         entry if isinstance(entry, int) else int(entry_mask(entry, alive).sum())
         for entry in edit.entries
     ]
+    before = [entry if isinstance(entry, int) else len(entry) for entry in edit.entries]
     if isinstance(edit.option, str):
-        _set_attribute(node, edit.option, counts)
+        if counts != before:
+            _set_attribute(node, edit.option, counts)
         return
-    before = known[edit.option] if edit.option < len(known) else None
-    shaped = np.array(counts, dtype=np.int64)
-    if before is not None:
-        shaped = shaped.astype(before.dtype).reshape(before.shape)
-    _set_input(draft, node, edit.option, shaped)
+    given = known[edit.option] if edit.option < len(known) else None
+    computed = given is None and any(node.input[edit.option : edit.option + 1])
+    if counts != before or computed:
+        shaped = np.array(counts, dtype=np.int64)
+        if given is not None:
+            shaped = shaped.astype(given.dtype).reshape(given.shape)
+        _set_input(draft, node, edit.option, shaped)
 
 
 def _renumber(

@@ -122,9 +122,14 @@ class Atoms:
 
 
 def _narrow(wide: Ids) -> Ids:
-    """Each atom once in its entry; a column that says nothing goes."""
+    """Each atom once in its entry, in no more columns than needed."""
     for column in range(1, wide.shape[1]):
         earlier = wide[:, :column] == wide[:, column, None]
         wide[earlier.any(axis=1), column] = NOBODY
-    needed = (wide != NOBODY).any(axis=0)
-    return wide[:, needed] if needed.any() else wide[:, :1]
+    somebody = wide != NOBODY
+    wide = wide[:, somebody.any(axis=0) | (np.arange(wide.shape[1]) == 0)]
+    most = max(int(somebody.sum(axis=1).max(initial=1)), 1)
+    if most < wide.shape[1]:
+        order = np.argsort(wide == NOBODY, axis=1, kind="stable")
+        wide = np.take_along_axis(wide, order, axis=1)[:, :most]
+    return wide

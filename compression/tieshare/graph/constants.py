@@ -14,9 +14,9 @@ LONGEST = 64
 
 _GLUE = frozenset(
     {
-        *("Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Gather", "Identity"),
-        *("Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Reshape", "Shape", "Slice"),
-        *("Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+        *("Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Floor", "Gather"),
+        *("Identity", "Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Reshape", "Shape"),
+        *("Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
     }
 )
 

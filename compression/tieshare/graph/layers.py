@@ -21,6 +21,7 @@ _SLOTS: Mapping[str, tuple[tuple[int, int, int], ...]] = {
     "MatMul": ((1, -2, -1), (0, -1, -2)),
     **dict.fromkeys(_RECURRENT, ((1, 2, 1), (2, 2, 1))),
 }
+_MOVES = ("Concat", "Identity", "Slice", "Transpose", "Unsqueeze")
 _OTHER = {(operator, 0): 1 for operator in ("Einsum", "Gather", "Gemm", "MatMul")}
 
 
@@ -77,10 +78,25 @@ def layers_of(seen: View) -> tuple[Layer, ...]:
     found: dict[str, Layer] = {}
     for node in seen.nodes:
         for slot, row_axis, unit_axis in _slots(node):
-            layer = _layer(node, slot, row_axis, unit_axis, seen)
-            if layer is not None:
-                found.setdefault(layer.weight, layer)
+            if all(value in seen.constants for value in node.inputs[: node.explicit]):
+                continue
+            for source in _sources(node.inputs[slot], seen):
+                layer = _layer(node, slot, source, row_axis, unit_axis, seen)
+                if layer is not None:
+                    found.setdefault(layer.weight, layer)
     return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A stored tensor behind a value: which of its axes each axis of the value is, if any.
+
+    ``part``  its number among all that the value is made of.
+    """
+
+    tensor: str
+    axes: tuple[int | None, ...]
+    part: int = 0
 
 
 def _slots(node: Node) -> tuple[tuple[int, int, int], ...]:
@@ -108,59 +124,71 @@ def _einsum_slots(equation: str) -> tuple[tuple[int, int, int], ...]:
     return tuple(slots)
 
 
-def _layer(node: Node, slot: int, row_axis: int, unit_axis: int, seen: View) -> Layer | None:
-    source = _trace(node.inputs[slot], seen)
-    if source is None or all(value in seen.constants for value in node.inputs[: node.explicit]):
+def _layer(
+    node: Node, slot: int, source: _Source, row_axis: int, unit_axis: int, seen: View
+) -> Layer | None:
+    array = seen.tensors[source.tensor]
+    if len(source.axes) <= max(row_axis, unit_axis, 1):
         return None
-    weight, axes = source
-    array = seen.tensors[weight]
-    if array.ndim < 2 or len(axes) != array.ndim or 0 in array.shape:
+    rows, units = source.axes[row_axis], source.axes[unit_axis]
+    if rows is None or units is None or 0 in array.shape:
         return None
-    row_axis, unit_axis = axes[row_axis], axes[unit_axis]
-    units = array.shape[unit_axis]
-    bias, adding = _bias(node, slot, units, seen)
-    kernel = tuple(n for axis, n in enumerate(array.shape) if axis not in (row_axis, unit_axis))
+    bias, adding = _bias(node, slot, array.shape[units], seen)
+    kernel = tuple(n for axis, n in enumerate(array.shape) if axis not in (rows, units))
     return Layer(
-        name=node.name
-        if slot == 1 or node.operator not in _RECURRENT
-        else f"{node.name}.recurrent",
+        name=_name(node, slot, source.part),
         operator=node.operator,
-        weight=weight,
+        weight=source.tensor,
         bias=bias,
-        row_axis=row_axis,
-        unit_axis=unit_axis,
-        rows=array.shape[row_axis],
-        units=units,
-        columns=array.size // array.shape[row_axis],
+        row_axis=rows,
+        unit_axis=units,
+        rows=array.shape[rows],
+        units=array.shape[units],
+        columns=array.size // array.shape[rows],
         kernel=kernel,
         input=node.inputs[_OTHER.get((node.operator, slot), 0)],
         output=(adding or node).outputs[0],
         node=node.index,
         slot=slot,
         bias_node=None if adding is None else adding.index,
-        uses=len(seen.readers[weight]) + (weight in seen.outputs),
+        uses=len(seen.readers[source.tensor]) + (source.tensor in seen.outputs),
     )
 
 
-def _trace(value: str, seen: View) -> tuple[str, tuple[int, ...]] | None:
-    """The float tensor behind a value, and which of its axes each axis of the value is."""
-    turns: list[tuple[int, ...]] = []
-    while value not in seen.tensors:
-        node = seen.producers.get(value)
-        if node is None or node.operator not in ("Identity", "Transpose"):
-            return None
-        if node.operator == "Transpose":
-            turns.append(tuple(node.attributes.get("perm", (1, 0))))
-        value = node.inputs[0]
-    array = seen.tensors[value]
-    if not np.issubdtype(array.dtype, np.floating):
-        return None
-    axes = tuple(range(array.ndim))
-    for turn in reversed(turns):
-        if sorted(turn) != sorted(axes):
-            return None
-        axes = tuple(axes[axis] for axis in turn)
-    return value, axes
+def _name(node: Node, slot: int, part: int) -> str:
+    recurrent = node.operator in _RECURRENT and slot == _RECURRENT_SLOT
+    stem = f"{node.name}.recurrent" if recurrent else node.name
+    return f"{stem}.{part + 1}" if part else stem
+
+
+def _sources(value: str, seen: View) -> list[_Source]:
+    """The float tensors that a value is made of by moving, cutting and joining alone."""
+    if value in seen.tensors:
+        array = seen.tensors[value]
+        floats = np.issubdtype(array.dtype, np.floating)
+        return [_Source(value, tuple(range(array.ndim)))] if floats else []
+    node = seen.producers.get(value)
+    if node is None or node.operator not in _MOVES:
+        return []
+    parts = node.inputs if node.operator == "Concat" else node.inputs[:1]
+    made = [_sources(part, seen) for part in parts]
+    if not all(made):
+        return []
+    moved = (_moved(source, node) for found in made for source in found)
+    unique = dict.fromkeys((source.tensor, source.axes) for source in moved)
+    return [_Source(tensor, axes, part) for part, (tensor, axes) in enumerate(unique)]
+
+
+def _moved(source: _Source, node: Node) -> _Source:
+    axes = list(source.axes)
+    if node.operator == "Transpose":
+        axes = [axes[axis] for axis in node.attributes.get("perm", range(len(axes))[::-1])]
+    elif node.operator == "Unsqueeze":
+        added = node.setting("axes", 1) or []
+        rank = len(axes) + len(added)
+        for place in sorted(axis % rank for axis in added):
+            axes.insert(place, None)
+    return _Source(source.tensor, tuple(axes))
 
 
 def _bias(node: Node, slot: int, units: int, seen: View) -> tuple[str | None, Node | None]:
@@ -180,8 +208,8 @@ def _bias(node: Node, slot: int, units: int, seen: View) -> tuple[str | None, No
 
 
 def _one_entry_a_unit(value: str, units: int, seen: View) -> str | None:
-    source = _trace(value, seen)
-    if source is None or source[0] != value:
+    array = seen.tensors.get(value)
+    if array is None or not np.issubdtype(array.dtype, np.floating):
         return None
-    shape = seen.tensors[value].shape
+    shape = array.shape
     return value if shape in ((units,), (1, units)) else None

@@ -70,7 +70,7 @@ def free_lengths(model: ModelProto, shapes: Mapping[str, Shape]) -> set[tuple[st
 
 
 def _state_computed(model: ModelProto, shapes: Mapping[str, Shape]) -> bool:
-    """Store whole numbers that follow from these shapes in place of the nodes; whether any did."""
+    """Store numbers that follow from these shapes in place of the nodes; whether any did."""
     graph = model.graph
     known = {
         tensor.name: numpy_helper.to_array(tensor)
@@ -91,7 +91,7 @@ def _state_computed(model: ModelProto, shapes: Mapping[str, Shape]) -> bool:
         for node in graph.node
         if len(node.output) == 1
         and node.output[0] in known
-        and known[node.output[0]].dtype.kind in "iu"
+        and known[node.output[0]].dtype.kind in "iuf"
         and node.op_type != "Constant"
     ]
     for node in stated:

@@ -88,6 +88,4 @@ def _like(old: TensorProto, values: Array, name: str) -> TensorProto:
         raise UnsupportedModel(
             f"tensor {name!r} has shape {before.shape}, not {values.shape}", where=name
         )
-    return numpy_helper.from_array(
-        np.ascontiguousarray(values.astype(before.dtype, copy=False)), name
-    )
+    return numpy_helper.from_array(np.array(values, dtype=before.dtype, order="C"), name)

@@ -81,6 +81,69 @@ def test_the_shared_file_stores_the_unique_numbers(build: Build, rng: np.random.
     assert counts.compression_ratio == pytest.approx(1330 / 130)
 
 
+def test_channels_that_stay_for_speed_are_stored_but_not_unique(
+    build: Build, rng: np.random.Generator
+) -> None:
+    """Channel 2 of three is of zeros: in both kernels, and in the bias, which may happen."""
+    k1, k2 = (rng.normal(size=(3, 3, 2, 2)).astype(np.float32) for _ in range(2))
+    k1[2], k2[:, 2] = 0, 0
+    model = build(
+        "g (float[N,3,5,5] x) => (float[N,3,3,3] y) { h = Conv(x, k1, b) y = Conv(h, k2) }",
+        k1=k1,
+        k2=k2,
+        b=np.array([1, 2, 0], dtype=np.float32),
+    )
+    counts = count_shared(model, dense_parameters=150)
+    assert (counts.parameters, counts.zeros) == (75, 25)
+    assert counts.unique_parameters == 24 + 24 + 3
+    assert counts.compression_ratio == pytest.approx(150 / 51)
+
+
+KINDS: dict[str, tuple[str, dict[str, tuple[int, ...]], dict[str, tuple[int, list[int]]], int]] = {
+    "embedding columns": (
+        "g (int64[N,5] x) => (float[N,5,2] y) { e = Gather(table, x) y = MatMul(e, w) }",
+        {"table": (7, 4), "w": (4, 2)},
+        {"w": (0, [1])},
+        7 * 3 + 3 * 2,
+    ),
+    "tokens": (
+        "g (int64[N,5] x) => (float[N,5,2] y) { e = Gather(table, x) y = MatMul(e, w) }",
+        {"table": (7, 4), "w": (4, 2)},
+        {"table": (0, [2, 3])},
+        5 * 4 + 4 * 2,
+    ),
+    "hidden units": (
+        "g (float[T,N,3] x) => (float[T,1,N,2] y)"
+        "{ h = LSTM<hidden_size = 3>(x, w, r, b) y = MatMul(h, v) }",
+        {"w": (1, 12, 3), "r": (1, 12, 3), "b": (1, 24), "v": (3, 2)},
+        {"v": (0, [1]), "r": (2, [1])},
+        8 * 3 + 8 * 2 + 16 + 2 * 2,
+    ),
+    "depthwise filters": (
+        "g (float[N,2,4,4] x) => (float[N,2,4,4] y)"
+        "{ h = Conv(x, k1) d = Conv<group = 4, pads = [1,1,1,1]>(h, k2, b2) y = Conv(d, k3) }",
+        {"k1": (4, 2, 1, 1), "k2": (4, 1, 3, 3), "b2": (4,), "k3": (2, 4, 1, 1)},
+        {"k3": (1, [2])},
+        3 * 2 + 3 * 9 + 3 + 2 * 3,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_every_kind_of_layer_only_what_is_read_is_unique(
+    build: Build, rng: np.random.Generator, kind: str
+) -> None:
+    """``dead``: by tensor an axis, and the slices along it that are zero."""
+    text, shapes, dead, unique = KINDS[kind]
+    stored = {name: rng.normal(size=size).astype(np.float32) for name, size in shapes.items()}
+    for name, (axis, slices) in dead.items():
+        np.moveaxis(stored[name], axis, 0)[slices] = 0
+    model = build(text, **stored)
+    counts = count_tied(model, structure_of(model))
+    assert counts.parameters == sum(array.size for array in stored.values())
+    assert counts.unique_parameters == unique
+
+
 def test_the_paper_counts_weights_of_regularised_layers_alone(
     build: Build, rng: np.random.Generator
 ) -> None:

@@ -92,6 +92,12 @@ def test_merge_keeps_equal_numbers_of_another_type_or_shape_apart(build: Build) 
     assert [t.name for t in draft.model().graph.initializer] == ["a", "b"]
 
 
+def test_a_number_stays_a_number(build: Build) -> None:
+    draft = Draft(build(TWICE, c=C))
+    draft.put("c", np.array(3, dtype=np.float32))
+    assert draft.array("c").shape == ()
+
+
 def test_a_fresh_name_is_no_name_of_the_graph(build: Build) -> None:
     draft = Draft(build(TWICE, c=C))
     assert [draft.fresh(name) for name in ("x", "h", "c", "new", "new")] == [

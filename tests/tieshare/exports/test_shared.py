@@ -1,17 +1,12 @@
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto
 
-from tieshare.errors import ExportMismatch
-from tieshare.exports import forms
 from tieshare.exports import shared as module
 from tieshare.exports.choose import FormChoice
-from tieshare.exports.draft import Draft
-from tieshare.exports.prune import remove_dead_units
 from tieshare.exports.shared import Shared, shared
 from tieshare.exports.verify import differences
 from tieshare.graph.structure import structure_of
@@ -43,12 +38,6 @@ def mlp(rng: np.random.Generator) -> Tensors:
         "w2": clustered(rng, 90, 10, 8),
         "b2": rng.normal(size=10).astype(np.float32),
     }
-
-
-def with_tensor(model: ModelProto, name: str, array: np.ndarray) -> ModelProto:
-    draft = Draft(model)
-    draft.put(name, array)
-    return draft.model()
 
 
 def checked(model: ModelProto) -> Shared:
@@ -167,19 +156,6 @@ def test_dead_channels_stay_where_convolutions_are_faster_with_them(
     assert made.multiple == multiple
 
 
-def test_a_weight_that_two_nodes_read_is_stored_once(
-    build: Build, rng: np.random.Generator
-) -> None:
-    made = checked(
-        build(
-            "g (float[N,60] x) => (float[N,60] y){ h = MatMul(x, w) r = Relu(h) y = MatMul(r, w) }",
-            w=clustered(rng, 60, 60, 5),
-        )
-    )
-    floats = [a for a in tensors(made.model).values() if a.dtype == np.float32 and a.ndim == 2]
-    assert [array.shape for array in floats] == [(5, 60)]
-
-
 def test_tensors_that_happen_to_be_equal_are_cut_apart_and_stored_once(
     build: Build, rng: np.random.Generator
 ) -> None:
@@ -261,75 +237,3 @@ def test_double_precision_is_kept(build: Build, rng: np.random.Generator) -> Non
     assert {a.dtype for a in tensors(made.model).values() if a.dtype.kind == "f"} == {
         np.dtype(np.float64)
     }
-
-
-def test_a_wrong_form_is_replaced_by_a_right_one(
-    build: Build, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wrong(layer: forms.TiedLayer) -> forms.Formed | None:
-        formed = forms.alive(layer)
-        if formed is None:
-            return None
-        zeros = {name: np.zeros_like(array) for name, array in formed.tensors.items()}
-        return replace(formed, tensors=zeros)
-
-    monkeypatch.setattr(
-        "tieshare.exports.choose.FORMS",
-        (*forms.FORMS[:2], forms.Form("wrong", wrong, in_place=False)),
-    )
-    monkeypatch.setattr("tieshare.exports.choose.pick", lambda sizes, _: (list(sizes)[-1], "test"))
-    monkeypatch.setattr(module, "_as_fast", lambda *_: True)
-    made = shared(build(MLP, **mlp(rng)))
-    assert set(forms_of(made.choices).values()) == {"table"}
-    assert "refused a smaller or faster file: output 'y' differs" in made.choices[0].reason
-
-
-@pytest.mark.parametrize(
-    ("best", "forms_taken"), [(10.4, {"sums"}), (10.6, {"table"})], ids=["as fast", "slower"]
-)
-def test_forms_are_kept_only_if_the_whole_file_is_not_slower_with_them(
-    build: Build,
-    rng: np.random.Generator,
-    monkeypatch: pytest.MonkeyPatch,
-    best: float,
-    forms_taken: set[str],
-) -> None:
-    monkeypatch.setattr("tieshare.exports.choose.pick", lambda sizes, _: (list(sizes)[-1], "test"))
-    measured = {"model": {1: best, 32: 5.0}, "other": {1: 10.0, 32: 50.0}}
-    monkeypatch.setattr(module, "latencies", lambda *_: measured)
-    made = shared(build(MLP, **mlp(rng)))
-    assert set(forms_of(made.choices).values()) == forms_taken
-
-
-def test_an_export_that_cannot_be_made_right_is_an_error(
-    build: Build, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = build(MLP, **mlp(rng))
-    other = build(MLP, **{**mlp(rng), "b2": np.zeros(10, dtype=np.float32)})
-    monkeypatch.setattr(module, "_own_tensors", lambda _: other)
-    with pytest.raises(ExportMismatch, match="output 'y'"):
-        shared(model)
-
-
-def test_a_wrong_cut_is_undone(
-    build: Build, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wrong(model: ModelProto) -> ModelProto:
-        return with_tensor(remove_dead_units(model), "b2", np.zeros(10, dtype=np.float32))
-
-    monkeypatch.setattr(module, "remove_dead_units", wrong)
-    made = shared(build(MLP, **mlp(rng)))
-    assert tensors(made.model)["b1"].shape == (90,)
-    assert "refused a smaller or faster file: output 'y' differs" in made.choices[0].reason
-
-
-def test_a_cut_that_leaves_a_graph_that_cannot_run_is_undone(
-    build: Build, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wrong(model: ModelProto) -> ModelProto:
-        return with_tensor(model, "b2", np.zeros(7, dtype=np.float32))
-
-    monkeypatch.setattr(module, "fold_batch_norms", wrong)
-    made = shared(build(MLP, **mlp(rng)))
-    assert tensors(made.model)["b1"].shape == (90,)
-    assert "the file can't be" in made.choices[0].reason

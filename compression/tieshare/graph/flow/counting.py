@@ -9,7 +9,7 @@ import numpy as np
 from tieshare.graph.atoms import Atoms, Ids
 from tieshare.graph.flow.arithmetic import Length, Place, Size
 from tieshare.graph.flow.sizes import Sizes
-from tieshare.graph.flow.values import Axis, Counted, Value, merge
+from tieshare.graph.flow.values import LONGEST_AXIS, Axis, Counted, Value, merge
 
 _MOST_FACTORS = 4
 
@@ -20,7 +20,7 @@ class Counting:
     1. A number that is written down, or could be, is counted anew, if all that read it there
        count the same slices. Beside lengths of nobody's it is a factor: it counts the slices that
        one of these has.
-    2. A product of lengths is right by itself where the axis is those axes made one.
+    2. For a product of lengths the axis is those axes made one, and becomes it where it is not.
     3. Whatever else it is made from keeps its length, and so does the axis.
     """
 
@@ -33,16 +33,18 @@ class Counting:
         owned = [source for length in size.of if (source := self._owner(length)) is not None]
         if size.stated is not None and not size.free:
             self._use(size.stated, axis, size.of)
-        elif not size.product or (owned and not self._is_joined(axis, size)):
+        elif owned and size.product:
+            self._join(axis, size, owned)
+            if size.stated is not None:
+                self._use(size.stated, None)
+        elif size.product and size.stated is not None:
+            self._use(size.stated, self._factor(size, axis))
+        else:
             self._pin(axis, *owned)
-        elif size.stated is not None:
-            self._use(size.stated, None if owned else self._factor(size, axis))
-        elif not owned:
-            self._pin(axis)
 
     def made_by(self, size: Size) -> Axis | None:
         """An axis of this length that is filled with one value: as long as others need it."""
-        if size.stated is not None and not size.free and size.number > 1:
+        if size.stated is not None and not size.free and 1 < size.number <= LONGEST_AXIS:
             return Axis(self._atoms.fresh(size.number))
         if size.product and size.stated is None and len(size.of) == 1:
             return self._owner(size.of[0])
@@ -101,15 +103,18 @@ class Counting:
         self._pin(axis)
         return None
 
-    def _is_joined(self, axis: Axis | None, size: Size) -> bool:
-        """Whether the axis is those whose lengths make the size, made one in any order."""
+    def _join(self, axis: Axis | None, size: Size, owned: Sequence[Axis]) -> None:
+        """The axis is those whose lengths make the size, made one; in any order, if it is so."""
         if axis is None or len(size.of) > _MOST_FACTORS or size.number != len(axis.ids):
-            return False
-        for lengths in permutations(size.of):
-            shape = self._lengths(lengths)
-            found = [self._owner(length) for length in lengths]
-            axes = {i: one for i, one in enumerate(found) if one is not None}
-            whole = Value((*shape, size.number // prod(shape)), axes)
-            if self._alike(axis.ids, merge(whole, range(len(whole.shape)))):
-                return True
-        return False
+            self._pin(axis, *owned)
+            return
+        orders = (self._merged(lengths, size.number) for lengths in permutations(size.of))
+        if not any(self._alike(axis.ids, ids) for ids in orders):
+            self._atoms.meet(axis.ids, self._merged(size.of, size.number))
+
+    def _merged(self, lengths: Sequence[Length], number: int) -> Ids:
+        """Axes of these lengths, and one of nobody's for what the number has beside them."""
+        shape = self._lengths(lengths)
+        found = [self._owner(length) for length in lengths]
+        axes = {place: one for place, one in enumerate(found) if one is not None}
+        return merge(Value((*shape, number // prod(shape)), axes), range(len(shape) + 1))

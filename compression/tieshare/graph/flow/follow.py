@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 
-from tieshare.graph.flow.table import RULES, STATE_LENGTHS
+from tieshare.graph.flow.table import MAKE_UNITS, RULES, STATE_LENGTHS
 from tieshare.graph.flow.values import Axis, Value
 from tieshare.graph.flow.walk import Crossing, Walk
 from tieshare.graph.shapes import Shape
@@ -32,8 +32,8 @@ def _cross(node: Node, walk: Walk) -> None:
     if walk.sizes.follow(node):
         return
     inputs = tuple(walk.value(name) if name else Value(()) for name in node.inputs)
-    stated = bool(walk.sizes.lengths(node.inputs)) or node.operator == "ConstantOfShape"
-    if not stated and not any(value.axes for value in inputs):
+    owned = any(value.axes for value in inputs) or node.operator in MAKE_UNITS
+    if not owned and not walk.sizes.lengths(node.inputs):
         return
     here = Crossing(node, inputs, tuple(walk.shape(name) for name in node.outputs), walk)
     rule = RULES.get(node.operator)

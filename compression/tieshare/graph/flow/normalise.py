@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from tieshare.graph.flow.reduce import free_axes
 from tieshare.graph.flow.regroup import split
-from tieshare.graph.flow.values import Axis, Counted, Value
+from tieshare.graph.flow.values import Counted, Value
 from tieshare.graph.flow.walk import Crossing
 
 
 def batch_norm(here: Crossing) -> Sequence[Value]:
     """Scale, shift, mean and variance have one entry a channel; so have statistics of a batch."""
     value, walk = here.inputs[0], here.walk
-    if len(value.shape) < 2:
+    if len(value.shape) < 2 or not here.node.setting("spatial", default=1):
         return here.hold()
     beside = [other.axes.get(0) for other in here.inputs[1:5]]
     channel = walk.meet([value.axes.get(1), *beside])

@@ -6,7 +6,7 @@ import numpy as np
 
 from tieshare.graph.atoms import Ids
 from tieshare.graph.flow.regroup import padding
-from tieshare.graph.flow.values import Axis, Counted, Numbered, Value
+from tieshare.graph.flow.values import LONGEST_AXIS, Axis, Counted, Numbered, Value
 from tieshare.graph.flow.walk import Crossing
 
 
@@ -22,10 +22,18 @@ def concat(here: Crossing) -> Sequence[Value]:
         if place != along:
             axis = here.walk.meet(beside)
         else:
-            axis = Axis(_side_by_side(here, along)) if any(beside) else None
+            owned = any(beside) and here.shape[along] <= LONGEST_AXIS
+            axis = Axis(_side_by_side(here, along)) if owned else None
+            here.walk.pin(*(() if owned else beside))
         if axis is not None:
-            axes[place] = axis
+            axes[place] = Axis(axis.ids, _all_origins(beside))
     return [Value(here.shape, axes)]
+
+
+def _all_origins(beside: Sequence[Axis | None]) -> frozenset[tuple[str, int]]:
+    """Those of all parts, if all are weights."""
+    found = [frozenset() if axis is None else axis.origins for axis in beside]
+    return frozenset().union(*found) if all(found) else frozenset()
 
 
 def _side_by_side(here: Crossing, along: int) -> Ids:
@@ -63,7 +71,7 @@ def split(here: Crossing) -> Sequence[Value]:
     walk.edits.append(Counted(node.index, option, tuple(pieces)))
     walk.occupied.extend(pieces)
     return [
-        Value(shape, axes | {along: Axis(piece, whole.origin)})
+        Value(shape, axes | {along: Axis(piece, whole.origins)})
         for shape, piece in zip(shapes, pieces, strict=True)
     ]
 
@@ -78,6 +86,7 @@ def slice_(here: Crossing) -> Sequence[Value]:
         return here.hold()
     places = [place % len(value.shape) for place in places]
     steps = node.setting("steps", 4, default=[1] * len(places)) or [0] * len(places)
+    walk.hold_lengths(node.inputs[3:])
     axes = dict(value.axes)
     lower: list[int | Ids] = list(starts or ())
     upper: list[int | Ids] = list(ends or ())
@@ -87,7 +96,7 @@ def slice_(here: Crossing) -> Sequence[Value]:
             walk.pin(whole)
             continue
         first, last, _ = slice(starts[i], ends[i]).indices(value.shape[place])
-        axes[place] = Axis(whole.ids[first:last], whole.origin)
+        axes[place] = Axis(whole.ids[first:last], whole.origins)
         lower[i], upper[i] = whole.ids[:first], whole.ids[:last]
         walk.occupied.append(axes[place].ids)
     if not known or all(isinstance(entry, int) for entry in (*lower, *upper)):
@@ -123,7 +132,9 @@ def gather(here: Crossing) -> Sequence[Value]:
     numbers, rank = node.known[1], len(here.shape) - len(value.shape) + 1
     kept = numbers is not None
     axes = {
-        place if place < along else place + rank - 1: Axis(axis.ids, axis.origin if kept else None)
+        place if place < along else place + rank - 1: Axis(
+            axis.ids, axis.origins if kept else frozenset()
+        )
         for place, axis in value.axes.items()
         if place != along
     }
@@ -131,7 +142,7 @@ def gather(here: Crossing) -> Sequence[Value]:
     if whole is None or numbers is None or rank > 1:
         walk.pin(whole)
     elif rank == 1:
-        axes[along] = Axis(whole.ids[numbers], whole.origin)
+        axes[along] = Axis(whole.ids[numbers], whole.origins)
         walk.edits.append(Numbered(node.index, 1, whole.ids))
         walk.occupied.append(axes[along].ids)
     else:
@@ -149,12 +160,13 @@ def pad(here: Crossing) -> Sequence[Value]:
     places = node.setting("axes", 3, default=range(rank))
     if here.shape is None or pads is None or places is None:
         return here.hold()
+    walk.hold(*here.inputs[1:])
     axes = {place: Axis(axis.ids) for place, axis in value.axes.items()}
     constant = node.setting("mode", default="constant") == "constant"
     for i, given in enumerate(places):
         place, ends = given % rank, (pads[i], pads[i + len(places)])
         if place in axes and any(ends):
-            if min(ends) < 0 or not constant:
+            if min(ends) < 0 or not constant or here.shape[place] > LONGEST_AXIS:
                 walk.pin(axes.pop(place))
             else:
                 ids = walk.atoms.resolve(axes[place].ids)

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from tieshare.graph.flow.values import Axis, Value
 from tieshare.graph.flow.walk import Crossing
 
+_MOST_AXES = 26
+
 
 def matmul(here: Crossing) -> Sequence[Value]:
     """Axes in front of the last two are broadcast; a vector has one that is summed over."""
     x, y = here.inputs
-    if not x.shape or not y.shape:
-        return here.hold()
     rank = max(len(x.shape), len(y.shape))
+    if not x.shape or not y.shape or rank > _MOST_AXES:
+        return here.hold()
     front = [chr(ord("A") + i) for i in range(max(rank - 2, 0))]
     left = "k" if len(x.shape) == 1 else "".join(front[rank - len(x.shape) :]) + "ik"
     right = "k" if len(y.shape) == 1 else "".join(front[rank - len(y.shape) :]) + "kj"

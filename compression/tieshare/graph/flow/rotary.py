@@ -10,19 +10,18 @@ from tieshare.graph.flow.walk import Crossing
 def rotary(here: Crossing) -> Sequence[Value]:
     """(N, heads, T, size) or (N, T, heads * size): heads may go."""
     value, walk, node = here.inputs[0], here.walk, here.node
+    place = 1 if len(value.shape) == 4 else 2
+    walk.hold(value, free=(place,))
     walk.hold(*here.inputs[1:])
-    if len(value.shape) == 4:
-        walk.hold(value, free=(0, 1))
-        return [Value(value.shape, {i: value.axes[i] for i in (0, 1) if i in value.axes})]
-    walk.hold(value, free=(0, 2))
-    heads = node.setting("num_heads", default=0)
-    axes = {0: value.axes[0]} if 0 in value.axes else {}
-    if 2 not in value.axes or not heads:
+    axis, heads = value.axes.get(place), node.setting("num_heads", default=0)
+    if axis is None or place == 1:
+        return [Value(value.shape, {} if axis is None else {1: axis})]
+    if not heads:
         return here.hold()
     lengths = (heads, value.shape[2] // heads)
-    parts = split(walk, value.axes[2].ids, lengths)
+    parts = split(walk, axis.ids, lengths)
     walk.pin(parts.get(1))
-    if 0 in parts:
-        walk.edits.append(Counted(node.index, "num_heads", (parts[0].ids,)))
-        axes[2] = Axis(merge(Value(lengths, {0: parts[0]}), (0, 1)))
-    return [Value(value.shape, axes)]
+    if 0 not in parts:
+        return [Value(value.shape)]
+    walk.edits.append(Counted(node.index, "num_heads", (parts[0].ids,)))
+    return [Value(value.shape, {2: Axis(merge(Value(lengths, {0: parts[0]}), (0, 1)))})]

@@ -37,10 +37,10 @@ def reshape(here: Crossing) -> Sequence[Value]:
     zero_copies = not node.setting("allowzero", default=0)
     for place, size in enumerate(target):
         axis = made.axes.get(place)
-        copied = zero_copies and size.number == 0
-        if copied and axis is not value.axes.get(place):
-            walk.pin(axis, value.axes.get(place))
-        elif size.number != -1 and not copied:
+        if zero_copies and size.number == 0 and not size.of:
+            if axis is not value.axes.get(place):
+                walk.pin(axis, value.axes.get(place))
+        elif size.number != -1 or size.of:
             walk.counting.state(size, axis)
     return [made]
 
@@ -60,6 +60,7 @@ def resize(here: Crossing) -> Sequence[Value]:
         if here.shape[place] == value.shape[place]
     }
     walk.hold(value, free=axes)
+    walk.hold(*here.inputs[1:])
     made = Value(here.shape, axes)
     places = node.setting("axes", default=range(len(here.shape)))
     target = walk.sizes.read(node, 3)
@@ -101,6 +102,7 @@ def expand(here: Crossing) -> Sequence[Value]:
     axes = {place + ahead: Axis(axis.ids) for place, axis in value.axes.items()}
     for place, size in enumerate(target, start=len(here.shape) - len(target)):
         if size.number == 1:
+            walk.counting.state(size, None)
             continue
         made_by = walk.counting.made_by(size) if place not in axes else None
         if made_by is not None and (place < ahead or value.shape[place - ahead] == 1):
@@ -147,7 +149,7 @@ def depth_to_space(here: Crossing) -> Sequence[Value]:
 def space_to_depth(here: Crossing) -> Sequence[Value]:
     """Places become channels: every block of them has the units of all."""
     value, size = here.inputs[0], here.node.attributes["blocksize"]
-    if here.shape is None:
+    if here.shape is None or here.shape[1] > LONGEST_AXIS:
         return here.hold()
     here.walk.hold(value, free=(0, 1))
     axes = {place: Axis(axis.ids) for place, axis in value.axes.items() if place < 2}

@@ -35,9 +35,10 @@ class Sizes:
         One whose numbers are the same for every input of the network is as good as written down.
         """
         found = self._operand(node, slot)
-        if found is None or node.known[slot] is not None:
+        name = node.inputs[slot] if found is not None else ""
+        if found is None or name not in self._known or node.known[slot] is not None:
             return found
-        if any(size.free for size in found) or node.inputs[slot] in self._other_dtypes:
+        if any(size.free for size in found) or name in self._other_dtypes:
             return found
         self._lists[node.index, slot] = tuple(size.number for size in found)
         return tuple(
@@ -95,13 +96,18 @@ class Sizes:
         return whole[slice(node.setting("start", default=0), node.setting("end"))]
 
     def _operand(self, node: Node, slot: int) -> tuple[Size, ...] | None:
-        """Constants, with the places where they are written down, and what follows from shapes."""
+        """What follows from shapes, and constants with the places where they are written down."""
         if not node.has(slot):
             return None
+        if node.inputs[slot] in self._known:
+            return self._known[node.inputs[slot]]
         constant = node.known[slot]
-        if constant is None:
-            return self._known.get(node.inputs[slot])
-        if constant.dtype.kind not in "iub" or constant.ndim > 1:
+        if (
+            constant is None
+            or constant.dtype.kind not in "iubf"
+            or constant.ndim > 1
+            or (constant % 1).any()
+        ):
             return None
         numbers = tuple(map(int, constant.ravel()))
         self._lists[node.index, slot] = numbers

@@ -83,3 +83,6 @@ STATE_LENGTHS = frozenset(
     {"ConstantOfShape", "Expand", "Pad", "Reshape", "Resize", "Slice", "Split"}
 )
 """Operators whose rules deal with lengths of axes among their inputs; others fix them."""
+
+MAKE_UNITS = frozenset({"ConstantOfShape", "Expand"})
+"""Operators behind which axes may have owners though none of their inputs has."""

@@ -16,12 +16,12 @@ LONGEST_AXIS = 1 << 22
 class Axis:
     """One axis of a value: slice i belongs to the atoms ``ids[i]``.
 
-    ``origin``  the stored tensor and its axis whose slices these are, still in the same places or
-                fewer of them; None behind anything that may turn a zero into something else.
+    ``origins``  the axes of stored tensors whose slices these are, or parts of them side by side;
+                 none behind anything that may turn a zero into something else.
     """
 
     ids: Ids
-    origin: tuple[str, int] | None = None
+    origins: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,10 @@ class Walk:
         if array is None or not np.issubdtype(array.dtype, np.floating):
             return Value(self.shape(name) or ())
         long = [axis for axis, length in enumerate(array.shape) if length > 1]
-        axes = {axis: Axis(self.atoms.fresh(array.shape[axis]), (name, axis)) for axis in long}
+        axes = {
+            axis: Axis(self.atoms.fresh(array.shape[axis]), frozenset({(name, axis)}))
+            for axis in long
+        }
         self.values[name] = self.tensors[name] = Value(array.shape, axes)
         return self.values[name]
 
@@ -85,16 +88,21 @@ class Walk:
         """
         for pair in pairs:
             self.meet(pair)
-        first, second = (
-            {axis.origin for axis in side if axis is not None and axis.origin is not None}
-            for side in zip(*pairs, strict=True)
-        )
-        tensors = {name for name, _ in first | second}
-        weights = [{place for _, place in origins} for origins in (first, second) if origins]
-        if len(weights) == 1 and len(tensors) == 1 and len(weights[0]) == len(pairs):
-            self.reads.setdefault(tensors.pop(), set()).add(frozenset(weights[0]))
+        weights = [read for side in zip(*pairs, strict=True) if (read := _origins(side))]
+        if len(weights) == 1 and all(len(axes) == len(pairs) for axes in weights[0].values()):
+            for tensor, axes in weights[0].items():
+                self.reads.setdefault(tensor, set()).add(frozenset(axes))
         else:
             self.pin(*(axis for pair in pairs for axis in pair))
+
+
+def _origins(side: Iterable[Axis | None]) -> dict[str, set[int]]:
+    """The stored tensors that one side of a product is made of, and the axes summed over."""
+    found: dict[str, set[int]] = {}
+    for axis in side:
+        for tensor, place in axis.origins if axis is not None else ():
+            found.setdefault(tensor, set()).add(place)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
