@@ -149,7 +149,7 @@ def _share(
 
 def _costs(twin: Twin, structure: Structure) -> NDArray[np.float64]:
     """(units,) weights that are there for a unit and go with it, those that read it apart."""
-    costs = np.zeros(len(structure.kept))
+    costs = np.zeros(structure.units)
     for name, axes in structure.entries.items():
         for entries in axes:
             if not entries.read and name in twin.names:

@@ -70,18 +70,25 @@ def _recount(
         entry if isinstance(entry, int) else int(entry_mask(entry, alive).sum())
         for entry in edit.entries
     ]
-    before = [entry if isinstance(entry, int) else len(entry) for entry in edit.entries]
     if isinstance(edit.option, str):
-        if counts != before:
+        if counts != _written(node, edit.option):
             _set_attribute(node, edit.option, counts)
         return
     given = known[edit.option] if edit.option < len(known) else None
-    computed = given is None and any(node.input[edit.option : edit.option + 1])
-    if counts != before or computed:
-        shaped = np.array(counts, dtype=np.int64)
-        if given is not None:
-            shaped = shaped.astype(given.dtype).reshape(given.shape)
+    if given is None:
+        unstated = not any(node.input[edit.option : edit.option + 1])
+        if unstated and counts == [e if isinstance(e, int) else len(e) for e in edit.entries]:
+            return
+        _set_input(draft, node, edit.option, np.array(counts, dtype=np.int64))
+    elif counts != given.ravel().tolist():
+        shaped = np.array(counts, dtype=given.dtype).reshape(given.shape)
         _set_input(draft, node, edit.option, shaped)
+
+
+def _written(node: NodeProto, name: str) -> list[int]:
+    """The numbers of an attribute."""
+    values = [helper.get_attribute_value(a) for a in node.attribute if a.name == name]
+    return [number for value in values for number in np.ravel(value).tolist()]
 
 
 def _renumber(

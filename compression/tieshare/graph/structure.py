@@ -53,11 +53,6 @@ class Structure:
     edits: tuple[Counted | Numbered, ...]
     occupied: tuple[Ids, ...]
 
-    @property
-    def kept(self) -> Units:
-        """(units,) those that must stay whoever reads them: none, these have no number."""
-        return np.zeros(self.units, dtype=bool)
-
     def rows_of(self, layer: Layer) -> Entries | None:
         """The units that the rows of the layer read; None where no row can go."""
         found = self.entries.get(layer.weight, ())
@@ -66,13 +61,14 @@ class Structure:
     def alive(self, values: Mapping[str, Array]) -> Units:
         """(units,) whether a unit is read, by way of weights that are not zero, by any that stays.
 
-        ``values`` has an array for every tensor with entries.
+        ``values`` has an array for every tensor that reads units.
         """
-        patterns = {name: _pattern(values[name], self.entries[name]) for name in self.reads}
+        readers = [name for name, axes in self.reads.items() if axes]
+        patterns = {name: _pattern(values[name], self.entries[name]) for name in readers}
         alive = np.zeros(self.units, dtype=bool)
         while True:
             before = alive.sum()
-            for name in reversed(list(self.reads)):
+            for name in reversed(readers):
                 for axes in self.reads[name]:
                     alive[_read(patterns[name], self.entries[name], axes, alive)] = True
             if alive.sum() == before:

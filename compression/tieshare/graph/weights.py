@@ -68,7 +68,7 @@ def _is_weight(name: str, node: Node, slot: int, seen: View) -> bool:
         return False
     if array.size > 1 or node.operator in _LAYERS:
         return True
-    if node.operator != "Add":
+    if node.operator != "Add" or node.inputs[slot] != name:
         return False
     other = seen.producers.get(node.inputs[1 - slot])
     return other is not None and other.operator in _LAYERS

@@ -24,7 +24,7 @@ def thinned(model: ModelProto, structure: Structure) -> ModelProto:
     for layer in structure.layers:
         rows = rng.integers(0, max(layer.rows // 3, 1), layer.rows)
         new[layer.weight] = from_rows(layer, to_rows(layer, values[layer.weight])[rows])
-    dead = rng.random(len(structure.kept)) < 0.5
+    dead = rng.random(structure.units) < 0.5
     for name, axes in structure.entries.items():
         thin = new.get(name, values[name]).copy()
         for one in (one for one in axes if one.read):

@@ -273,3 +273,35 @@ def test_an_expand_to_a_shape_with_minus_ones_is_worked_out(
     assert units(model)["token", 2] == units(model)["w1", 1]
     left = without(model, w2=(0, [5]))
     assert left == {"w1": (3, 5), "token": (1, 1, 5), "w2": (5, 2)}
+
+
+def test_a_length_of_a_small_weight_is_a_length_and_no_constant(
+    graph: Graph, units: Units, without: Without
+) -> None:
+    """It is the same for every input, but not when the weight is cut."""
+    model = graph("""
+        small (float[N, 3] x, float[N, 2, 4] u) => (float[N, 2] y)
+        <float[3, 8] w1, float[8, 2] w2, float[3, 8] w3, float[8, 2] w4> {
+            n = Shape <end = 1> (x)
+            wide = Shape <start = 1> (w1)
+            target = Concat <axis = 0> (n, wide)
+            flat = Reshape (u, target)
+            a = MatMul (x, w1)
+            s = MatMul (flat, w2)
+            t = MatMul (a, w4)
+            y = Add (s, t)
+        }""")
+    assert units(model).keys() <= {("w3", 0), ("w3", 1)}
+    model = graph("""
+        small (float[N, 3] x) => (float[N, 2] y)
+        <float[3, 8] w1, float[8, 2] w2, int64[3] parts = {0, 2, 4}> {
+            n = Shape <end = 1> (x)
+            wide = Shape <start = 1> (w1)
+            target = Concat <axis = 0> (n, wide)
+            a = MatMul (x, w1)
+            p = Reshape (a, parts)
+            r = Relu (p)
+            flat = Reshape (r, target)
+            y = MatMul (flat, w2)
+        }""")
+    assert without(model, w2=(0, [0, 4])) == {"w1": (3, 6), "w2": (6, 2)}

@@ -19,13 +19,11 @@ def concat(here: Crossing) -> Sequence[Value]:
     axes = {}
     for place in range(rank):
         beside = [value.axes.get(place) for value in here.inputs]
-        if place != along:
-            axis = here.walk.meet(beside)
-        else:
-            owned = any(beside) and here.shape[along] <= LONGEST_AXIS
-            axis = Axis(_side_by_side(here, along)) if owned else None
-            here.walk.pin(*(() if owned else beside))
-        if axis is not None:
+        if place == along and here.shape[along] > LONGEST_AXIS:
+            here.walk.pin(*beside)
+        elif place == along and any(beside):
+            axes[place] = Axis(_side_by_side(here, along), _all_origins(beside))
+        elif (axis := here.walk.meet(beside)) is not None:
             axes[place] = Axis(axis.ids, _all_origins(beside))
     return [Value(here.shape, axes)]
 
