@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import torch
 from benchmarks.machine import machine
-from examples.networks import ARCHITECTURES, EXPORTERS, Architecture, Exporter, export, train
+from examples.networks import ARCHITECTURES, EXPORTERS, Architecture, export, train
 from examples.networks.data import Arrays, parted
 from onnx import ModelProto
 
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ARCHITECTURES))
     parser.add_argument("--max-drop", type=float, default=0.02)
     parser.add_argument("--exporter", choices=EXPORTERS, default=EXPORTERS[0])
+    parser.add_argument("--unfolded", action="store_true", help="batch norms stay in the file")
     parser.add_argument("--verbose", action="store_true", help="tell every fifth epoch")
     flags = parser.parse_args()
     names = flags.names or list(ARCHITECTURES)
@@ -85,7 +86,7 @@ def main() -> None:
 def row(name: str, flags: argparse.Namespace) -> str:
     made = ARCHITECTURES[name]
     arrays = parted(made.data())
-    dense = dense_model(name, made, arrays, flags.exporter)
+    dense = dense_model(name, made, arrays, flags)
     recipe = Recipe(
         target=Target(max_drop=flags.max_drop),
         path_epochs=PATH_EPOCHS,
@@ -98,11 +99,14 @@ def row(name: str, flags: argparse.Namespace) -> str:
     return cells(result.report, twin_error(dense, tests))
 
 
-def dense_model(name: str, made: Architecture, arrays: Arrays, exporter: Exporter) -> ModelProto:
+def dense_model(
+    name: str, made: Architecture, arrays: Arrays, flags: argparse.Namespace
+) -> ModelProto:
     torch.manual_seed(0)
     inputs, targets = ([arrays[key] for key in keys] for keys in (made.inputs, made.targets))
     module = train(made.make(WIDTHS[name]), inputs, targets, epochs=EPOCHS)
-    return export(module, made.example(2), made.outputs, exporter)
+    example, fold = made.example(2), not flags.unfolded
+    return export(module, example, made.outputs, flags.exporter, fold=fold)
 
 
 def twin_error(model: ModelProto, inputs: Sequence[np.ndarray]) -> float:

@@ -13,6 +13,7 @@ from tieshare.exports.draft import Draft
 from tieshare.exports.fold import fold_batch_norms
 from tieshare.exports.probe import inner_values
 from tieshare.exports.prune import remove_dead_units
+from tieshare.exports.stored import store_constants
 from tieshare.exports.verify import check_equal
 from tieshare.graph.layers import layers_of
 from tieshare.graph.tensors import Array
@@ -53,7 +54,7 @@ def shared(model: ModelProto, samples: Sequence[Array] | None = None) -> Shared:
        place, the reasons say so, and ExportMismatch is raised where that is no better.
     """
     names = [layer.name for layer in layers_of(view(model))]
-    whole = _own_tensors(model)
+    whole = _own_tensors(store_constants(model))
     folded = fold_constant_units(whole)
     slim = fold_batch_norms(remove_dead_units(folded))
     wrong = _mismatch(model, slim, samples)
