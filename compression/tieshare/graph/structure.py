@@ -61,11 +61,15 @@ class Structure:
     def alive(self, values: Mapping[str, Array]) -> Units:
         """(units,) whether a unit is read, by way of weights that are not zero, by any that stays.
 
-        ``values`` has an array for every tensor that reads units.
+        A tensor that has no value here reads all that it could.
         """
-        readers = [name for name, axes in self.reads.items() if axes]
+        reads = [name for name, axes in self.reads.items() if axes]
+        readers = [name for name in reads if name in values]
         patterns = {name: _pattern(values[name], self.entries[name]) for name in readers}
         alive = np.zeros(self.units, dtype=bool)
+        for name in set(reads).difference(readers):
+            for entries in self.entries[name]:
+                alive[entries.ids[entries.ids != NOBODY]] = True
         while True:
             before = alive.sum()
             for name in reversed(readers):

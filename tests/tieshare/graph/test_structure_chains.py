@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from onnx import ModelProto
 
@@ -307,3 +308,16 @@ def test_two_inputs_and_two_outputs_are_followed_at_once(graph: Graph, without: 
         }""")
     left = without(model, w3=(0, [0, 1, 2]), w4=(0, [2, 3]))
     assert left == {"w1": (3, 3), "w2": (2, 3), "w3": (3, 2), "w4": (3, 1)}
+
+
+def test_a_weight_without_a_value_reads_all_that_it_could(graph: Graph) -> None:
+    structure = structure_of(
+        graph("""
+        chain (float[N, 3] x) => (float[N, 2] y) <float[3, 4] w1, float[4, 2] w2> {
+            h = MatMul (x, w1)
+            y = MatMul (h, w2)
+        }""")
+    )
+    assert structure.alive({}).all()
+    zeros = {"w1": np.ones((3, 4)), "w2": np.zeros((4, 2))}
+    assert structure.alive(zeros).tolist() == [True, False, False, False]
