@@ -66,10 +66,6 @@ class Draft:
         """A stored tensor under its name."""
         return _named(self._tensors[name], name)
 
-    def reads(self, node: NodeProto) -> set[str]:
-        """The values that a node reads, in its subgraphs too."""
-        return set(_reads(node))
-
     def put(self, name: str, array: Array) -> None:
         """Store ``array`` as ``name``, in the place of what was there."""
         self._tensors[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)

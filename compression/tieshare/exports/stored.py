@@ -33,10 +33,11 @@ def store_constants(model: ModelProto) -> ModelProto:
     others = [node for node in draft.nodes if node not in computed]
     read = {name for node in others for name in node.input} | draft.outputs()
     made = {name for node in computed for name in node.output if name}
-    for name, value in _run(model, stored, computed, sorted(made & read)).items():
+    for name, value in _run(draft, model, computed, sorted(made & read)).items():
         if value.nbytes <= max(_SMALL, room[name]) and name not in draft.outputs():
             draft.put(name, value)
-    draft.nodes = _needed(draft)
+    needed = view(draft.model()).needed(draft.outputs())
+    draft.nodes = [draft.nodes[node.index] for node in needed]
     return draft.model()
 
 
@@ -60,7 +61,7 @@ def _name_dtypes(draft: Draft, model: ModelProto) -> None:
 
 
 def _run(
-    model: ModelProto, stored: dict[str, Array], nodes: list[NodeProto], names: list[str]
+    draft: Draft, model: ModelProto, nodes: list[NodeProto], names: list[str]
 ) -> dict[str, Array]:
     """The values ``names`` that these nodes compute from stored tensors alone."""
     if not names:
@@ -70,16 +71,5 @@ def _run(
     part.graph.name = "constants"
     part.graph.node.extend(nodes)
     part.graph.output.extend(ValueInfoProto(name=name) for name in names)
-    plain = Draft(model)
-    part.graph.initializer.extend(plain.tensor(name) for name in sorted(read & stored.keys()))
+    part.graph.initializer.extend(draft.tensor(name) for name in sorted(read) if draft.stored(name))
     return dict(zip(names, session(part).run(names, {}), strict=True))
-
-
-def _needed(draft: Draft) -> list[NodeProto]:
-    """Nodes that something is left to read, of values that are not stored."""
-    wanted, kept = draft.outputs(), []
-    for node in reversed(draft.nodes):
-        if any(name in wanted and not draft.stored(name) for name in node.output):
-            kept.append(node)
-            wanted |= draft.reads(node)
-    return kept[::-1]
