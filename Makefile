@@ -50,6 +50,7 @@ bench: install
 	$(bin)/python -m benchmarks.twin
 	$(bin)/python -m benchmarks.cluster
 	$(bin)/python -m benchmarks.networks
+	$(bin)/python -m benchmarks.stability
 
 openapi: install
 	$(bin)/python -m tieshare_service.openapi

@@ -43,6 +43,8 @@ def main() -> None:
     if parser.parse_args().skglm and not installed:
         sys.exit(_run_with_skglm())
     print(machine("numpy", "scipy", "skglm", "numba"))
+    if not installed:
+        print("skglm is not installed and is left out: --skglm measures it too")
     others: dict[str, Prox] = {"scipy": _scipy} | ({"skglm": _skglm()} if installed else {})
     header = "".join(f"{name:>12}  (ours/it)" for name in others)
     print(f"{'n':>9}  {'lam':<8}{'alive':>7}{'ours us':>12}{header}")
@@ -114,10 +116,10 @@ def _run_with_skglm() -> int:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder, "Scripts" if os.name == "nt" else "bin", "python"))
-        subprocess.run([python, "-m", "pip", "install", "-q", "skglm", "scipy"], check=True)
-        path = os.pathsep.join((str(root), str(root / "compression")))
+        install = [python, "-m", "pip", "install", "-q", "-c", str(root / "constraints.txt")]
+        subprocess.run([*install, str(root), "scipy", "skglm"], check=True)
         command = [python, "-m", "benchmarks.prox"]
-        environment = {**os.environ, "PYTHONPATH": path}
+        environment = {**os.environ, "PYTHONPATH": str(root)}
         return subprocess.run(command, env=environment, check=False).returncode
 
 

@@ -71,6 +71,8 @@ def compress(client: Client, made: digits.Digits) -> tuple[Job, Result, Served]:
     console.print(f"{model.id} + {dataset.id} → {job.id}")
     with StageBars(console) as stages:
         for event in client.jobs.watch(job.id):
+            if event.type == "front":
+                stages.show_front(event.data["front"])
             if event.type == "progress":
                 told = event.data
                 stages.show(
@@ -90,8 +92,12 @@ def show(client: Client, job: Job, result: Result, made: digits.Digits, folder: 
     """Fetch the files, print the table, draw the picture."""
     title("the result, every number measured on the exported file in ONNX Runtime")
     for name in result.artifacts:
-        client.jobs.download(job.id, name, folder / name)
+        if not name.startswith("point-"):
+            client.jobs.download(job.id, name, folder / name)
     console.print(tables.report(result.report))
+    console.print("the front; `tieshare jobs publish` serves any other point of it:")
+    console.print(tables.front(result.report["front"]))
+    console.print(f"drawn in {folder / 'front.png'} and {folder / 'front.svg'}")
     dense, tied = (first_layer(file) for file in (made.model, folder / "tied.onnx"))
     image = folder / "weights.png"
     rows = picture.draw(dense, tied, made.test_images.mean(axis=0), image)

@@ -11,6 +11,7 @@
     │   ├── BadArray                  one array of it
     │   └── DataMismatch              the data set does not fit the model
     ├── RecipeError                 an option
+    ├── MissingExtra                a package that only an extra of tieshare brings
     ├── TwinMismatch                the twin and ONNX Runtime disagree on this model
     └── ExportMismatch              an exported file disagrees with the one it was made from
 
@@ -98,6 +99,16 @@ class RecipeError(TieshareError):
     """An option of the recipe or the target."""
 
     type = "recipe-invalid"
+
+
+class MissingExtra(TieshareError):
+    """What was asked for takes packages that are not installed."""
+
+    type = "extra-missing"
+
+    def __init__(self, feature: str, *, extra: str) -> None:
+        super().__init__(f"{feature} takes: pip install 'tieshare[{extra}]'", where=extra)
+        self.extra = extra
 
 
 class TwinMismatch(TieshareError):

@@ -13,12 +13,15 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, R
 from tieshare.checkpoint import Checkpoints
 from tieshare.data import Goal, Splits
 from tieshare.errors import DataMismatch, TwinMismatch
+from tieshare.exports.count import Counts, count_tied
 from tieshare.graph import Head, Structure, find_heads, structure_of
 from tieshare.graph.tensors import Array
 from tieshare.measure import predictions
 from tieshare.objective import Objective
 from tieshare.plan import Plan, plan
+from tieshare.prior import copies_of, read_once, with_copies, with_equal
 from tieshare.progress import Narrator
+from tieshare.rearm import Rearmed, rearm
 from tieshare.recipe import Recipe
 from tieshare.score import is_error
 from tieshare.trainer import Trainer, run
@@ -45,9 +48,43 @@ class Job:
         return plan(self.recipe, len(self.splits.train))
 
     @cached_property
+    def rearmed(self) -> Rearmed:
+        """The model with what the recipe ties equal, and with batch norms that it had once."""
+        model, inputs = with_equal(self.model, self.recipe), self.splits.train.inputs
+        asked = self.recipe.learning_rate
+        return rearm(model, self.values, self.trainer, inputs, self.checkpoints, asked)
+
+    @property
+    def start(self) -> ModelProto:
+        """Where training begins."""
+        return self.rearmed.model
+
+    @property
+    def rate(self) -> float | None:
+        """Of learning, on the path; None where it is still to be found."""
+        return self.recipe.learning_rate or self.rearmed.rate
+
+    @cached_property
     def structure(self) -> Structure:
-        """The model's layers and links."""
-        return structure_of(self.model)
+        """The layers and links of ``start``."""
+        return structure_of(self.start)
+
+    @cached_property
+    def copies(self) -> dict[str, str]:
+        """From each tensor that another one stands for in ``start`` to that one."""
+        return copies_of(self.model, self.recipe.tie_groups)
+
+    def tied_file(self, made: ModelProto) -> ModelProto:
+        """The uploaded graph with the values of ``made``, which has the nodes of ``start``."""
+        return with_copies(self.model, self.rearmed.folded(made), self.copies)
+
+    def read_once(self, file: ModelProto) -> ModelProto:
+        """The way back from ``tied_file``: what the shared file is made from."""
+        return read_once(file, self.copies)
+
+    def count(self, made: ModelProto) -> Counts:
+        """What is left of the model's parameters in ``made``, which has the nodes of ``start``."""
+        return count_tied(self.tied_file(made), self.structure, self.copies)
 
     @cached_property
     def heads(self) -> tuple[Head, ...]:

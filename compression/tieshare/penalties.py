@@ -4,15 +4,17 @@ Every penalty here is `strength` times a norm, plus l2/2 ||W||^2. The row weight
 norms have mean 1, so that a strength is a threshold in the units of a row's norm whatever the
 family and the number of rows. Zhang et al., ICLR 2018, equation 3 and section 3.3.
 
-A new penalty is a frozen dataclass with `value`, `prox` and `at`, and one line in PENALTIES.
+A new penalty is a class with `value` and `prox`, and one line in PENALTIES: docs/penalties.md.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from tieshare.prox import critical_scale, prox_sorted_l1
 from tieshare.recipe import PenaltyName
@@ -21,37 +23,37 @@ Matrix = NDArray[np.floating[Any]]
 Vector = NDArray[np.float64]
 
 
-class Penalty(Protocol):
-    """A penalty on a matrix of rows W (n, m) of float32 or float64."""
+@dataclass(frozen=True, kw_only=True)
+class Penalty(ABC):
+    """A penalty on a matrix of rows W (n, m) of float32 or float64.
 
-    @property
-    def strength(self) -> float:
-        """What multiplies the norm."""
+    ``strength`` multiplies the norm; ``l2`` is that of l2/2 ||W||^2 beside it.
+    """
+
+    strength: float = 1.0
+    l2: float = 0.0
 
     def at(self, strength: float) -> Self:
         """The same penalty with another strength; arrays are shared, not copied."""
+        return replace(self, strength=strength)
 
+    @abstractmethod
     def value(self, W: Matrix) -> float:
         """Omega(W)."""
 
+    @abstractmethod
     def prox(self, W: Matrix, step: float) -> Matrix:
         """argmin_X 1/2 ||X - W||^2 + step Omega(X): a new matrix (n, m) of W's dtype."""
 
 
 @dataclass(frozen=True, eq=False)
-class OrderedRows:
+class OrderedRows(Penalty):
     """strength * sum_i lam_i ||w_[i]|| + l2/2 ||W||^2, w_[i] the row with the i-th largest norm.
 
     ``lam`` (n,) non-increasing, non-negative: see `row_weights`. All equal, it is group lasso.
     """
 
     lam: Vector
-    strength: float = 1.0
-    l2: float = 0.0
-
-    def at(self, strength: float) -> Self:
-        """The same penalty with another strength."""
-        return replace(self, strength=strength)
 
     def value(self, W: Matrix) -> float:
         """Omega(W)."""
@@ -82,15 +84,8 @@ class OrderedRows:
 
 
 @dataclass(frozen=True)
-class L1:
+class L1(Penalty):
     """strength * sum_ij |w_ij| + l2/2 ||W||^2: the lasso, which knows no rows."""
-
-    strength: float = 1.0
-    l2: float = 0.0
-
-    def at(self, strength: float) -> Self:
-        """The same penalty with another strength."""
-        return replace(self, strength=strength)
 
     def value(self, W: Matrix) -> float:
         """Omega(W)."""
@@ -104,15 +99,8 @@ class L1:
 
 
 @dataclass(frozen=True)
-class WeightDecay:
+class WeightDecay(Penalty):
     """(strength + l2)/2 ||W||^2: shrinks all weights alike and makes none zero."""
-
-    strength: float = 1.0
-    l2: float = 0.0
-
-    def at(self, strength: float) -> Self:
-        """The same penalty with another strength."""
-        return replace(self, strength=strength)
 
     def value(self, W: Matrix) -> float:
         """Omega(W)."""
@@ -145,8 +133,7 @@ def row_weights(n: int, *, fraction: float = 0.5, contrast: float = 4.0) -> Vect
     rows of large norm are drawn to one norm. ``fraction`` 1 makes OSCAR's weights. The paper's
     MNIST settings have fraction 0.5 and contrast 16; those for VGG 0.1 and, by layer, 2 to 16.
     """
-    if n < 1:
-        raise ValueError(f"a matrix needs at least one row, got {n}")
+    _check_rows(n)
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}")
     if not 1 <= contrast < np.inf:
@@ -157,14 +144,35 @@ def row_weights(n: int, *, fraction: float = 0.5, contrast: float = 4.0) -> Vect
     return lam
 
 
-PENALTIES: dict[PenaltyName, Callable[[int, float], Penalty]] = {
+def slope_weights(n: int, *, q: float = 0.1) -> Vector:
+    """Weights (n,) of mean 1, in the proportions of the Benjamini-Hochberg critical values.
+
+    lam_i = Phi^-1(1 - i q / 2n), with ``q`` the false discovery rate of a test of the rows, above
+    0 and below 1: the lower, the less they differ. Bogdan et al., "SLOPE", Annals of Applied
+    Statistics 2015.
+    """
+    _check_rows(n)
+    if not 0 < q < 1:
+        raise ValueError(f"q must be above 0 and below 1, got {q}")
+    lam: Vector = -ndtri(np.arange(1, n + 1) * (q / (2 * n)))
+    lam /= lam.mean()
+    return lam
+
+
+PENALTIES: Mapping[PenaltyName, Callable[[int, float], Penalty]] = {
     "growl": lambda n, l2: OrderedRows(row_weights(n), l2=l2),
     "oscar": lambda n, l2: OrderedRows(row_weights(n, fraction=1.0), l2=l2),
+    "slope": lambda n, l2: OrderedRows(slope_weights(n), l2=l2),
     "group_lasso": lambda n, l2: OrderedRows(np.ones(n), l2=l2),
     "l1": lambda _, l2: L1(l2=l2),
     "weight_decay": lambda _, l2: WeightDecay(l2=l2),
 }
 """From the recipe's name, the number of rows n and l2 to the penalty, at strength 1."""
+
+
+def _check_rows(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"a matrix needs at least one row, got {n}")
 
 
 def _row_norms(W: Matrix) -> Vector:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +13,14 @@ from onnx import ModelProto
 
 from tieshare.checkpoint import Checkpoints
 from tieshare.data import Dataset, fit, read_npz
-from tieshare.exports.shared import shared
+from tieshare.files import Files
+from tieshare.front import front_points
+from tieshare.front_chart import png, svg
 from tieshare.graph import describe, read_model
 from tieshare.job import Job, check_outputs, check_twin
+from tieshare.maker import Maker
+from tieshare.named import check_card
 from tieshare.plan import plan
-from tieshare.points import Points
 from tieshare.progress import Listener, Narrator, silent
 from tieshare.recipe import Recipe
 from tieshare.report import Report
@@ -28,18 +31,42 @@ from tieshare.walk import walk
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The two files, and what was measured on them."""
+    """The files of the point that the target picks, those of the whole front, and the report.
 
-    tied: ModelProto
-    shared: ModelProto
+    ``front``: in the order, and with the numbers from 1, that the report has.
+    """
+
+    chosen: Files
+    front: Sequence[Files]
     report: Report
 
+    @property
+    def tied(self) -> ModelProto:
+        """The uploaded graph, with zeros and ties."""
+        return self.chosen.tied
+
+    @property
+    def shared(self) -> ModelProto:
+        """The small graph."""
+        return self.chosen.shared.model
+
+    @property
+    def packed(self) -> ModelProto:
+        """The small graph in few bits."""
+        return self.chosen.packed
+
     def save(self, folder: Path) -> None:
-        """Write tied.onnx, shared.onnx and report.json."""
+        """Write tied.onnx, shared.onnx, packed.onnx, report.json and the front as a picture.
+
+        Those of the front's point K are point-K.tied.onnx and so on.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tied.onnx").write_bytes(self.tied.SerializeToString())
-        (folder / "shared.onnx").write_bytes(self.shared.SerializeToString())
+        _save(self.chosen, folder, "")
+        for number, files in enumerate(self.front, start=1):
+            _save(files, folder, f"point-{number}.")
         (folder / "report.json").write_text(self.report.to_json())
+        (folder / "front.svg").write_text(svg(self.report))
+        (folder / "front.png").write_bytes(png(self.report))
 
 
 def compress(
@@ -58,9 +85,11 @@ def compress(
     raw = _bytes_of(model)
     read = read_model(raw)
     dataset = data if isinstance(data, Dataset) else read_npz(data)
-    splits = fit(dataset, asdict(describe(read)), recipe)
+    card = asdict(describe(read))
+    check_card(card, recipe)
+    splits = fit(dataset, card, recipe)
     planned = plan(recipe, len(splits.train))
-    narrator = Narrator(listener, planned.path_epochs, planned.retrain_epochs)
+    narrator = Narrator(listener, planned.path_epochs, planned.stage2_epochs)
     with _workspace(checkpoint_dir) as folder:
         checkpoints = Checkpoints(folder / _key(raw, dataset, recipe))
         return _run(Job(read, splits, recipe, checkpoints, narrator), len(raw))
@@ -71,24 +100,32 @@ def _run(job: Job, dense_bytes: int) -> Result:
         check_outputs(job)
         check_twin(job)
     walked = walk(job)
-    points = Points(job, walked.layers)
+    maker = Maker(job, walked.layers)
     search = Search(
         epochs=[snapshot.epoch for snapshot in walked.snapshots],
-        retrain=points.retrain,
-        ratio=points.ratio,
-        dense=points.dense(),
+        make=maker.make,
+        fits=maker.fits,
+        dense=maker.points.dense(),
         relative=job.relative,
-        preference=job.recipe.preference,
-        tie=job.recipe.tie,
+        recipe=job.recipe,
+        at_once=maker.at_once,
     )
-    choice = search.run(job.recipe.target)
+    choice = search.run()
     chosen = choice.chosen
-    metrics = points.known(chosen.tied) | job.trainer.named(chosen.score)
+    metrics = maker.points.known(chosen.tied) | job.trainer.named(chosen.score)
     with job.narrator.step("export", metrics):
-        small = shared(chosen.tied, job.samples)
+        made = maker.files_of(chosen)
+    front = maker.front()
+    points = front_points(job, front, chosen)
     with job.narrator.step("measure", metrics):
-        report = summarise(job, walked.layers, choice, small, dense_bytes)
-    return Result(chosen.tied, small.model, report)
+        report = summarise(job, walked.layers, choice, made, points, dense_bytes)
+    return Result(made, front, report)
+
+
+def _save(files: Files, folder: Path, prefix: str) -> None:
+    models = {"tied": files.tied, "shared": files.shared.model, "packed": files.packed}
+    for name, model in models.items():
+        (folder / f"{prefix}{name}.onnx").write_bytes(model.SerializeToString())
 
 
 def _key(model: bytes, dataset: Dataset, recipe: Recipe) -> str:

@@ -1,10 +1,15 @@
 """How a running job tells where it is, and how long it will still take."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from statistics import mean
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tieshare.report import FrontPoint
 
 Stage = Literal["check", "path", "retrain", "export", "measure"]
 
@@ -14,7 +19,8 @@ class Progress:
     """One step of one stage.
 
     ``metrics`` holds what is known by then: accuracy (or loss), alive_rows, clusters,
-    compression_ratio. ``eta_s`` is for the whole job.
+    compression_ratio. ``eta_s`` is for the whole job. ``front`` is there where it has grown: all
+    of it, the largest network first.
     """
 
     stage: Stage
@@ -23,11 +29,12 @@ class Progress:
     unit: str = "epochs"
     eta_s: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    front: "tuple[FrontPoint, ...] | None" = None
 
 
 Listener = Callable[[Progress], None]
 
-_EXPECTED_POINTS = 7
+_EXPECTED_POINTS = 10
 
 
 def silent(_: Progress) -> None:
@@ -51,6 +58,7 @@ class Narrator:
         self.path_epochs, self.retrain_epochs = path_epochs, retrain_epochs
         self.points = 0
         self.path_s = self.retrain_s = 0.0  # of the last epoch
+        self.told = Progress("path", 0, path_epochs)
         self.last = clock()
 
     @contextmanager
@@ -68,25 +76,46 @@ class Narrator:
     def path(self, done: int, metrics: dict[str, float]) -> None:
         """An epoch of stage 1 is done."""
         self.path_s = self.retrain_s = self._lap()
-        left = (self.path_epochs - done) * self.path_s + self._points_left() * self._point_s()
-        self.listener(Progress("path", done, self.path_epochs, eta_s=left, metrics=metrics))
+        points_s = self._points_left() * self.retrain_epochs * self.retrain_s
+        left_s = (self.path_epochs - done) * self.path_s + points_s
+        self.told = Progress("path", done, self.path_epochs, eta_s=left_s, metrics=metrics)
+        self.listener(self.told)
 
-    def retrain(self, done: int, metrics: dict[str, float]) -> None:
+    def retrain(self, done: int, metrics: Mapping[str, float]) -> None:
         """An epoch of stage 2 of one point is done."""
         self.retrain_s = self._lap()
-        left = (self.retrain_epochs - done) * self.retrain_s
-        if done == self.retrain_epochs:
-            self.points += 1
-        else:
-            left -= self._point_s()
-        left = max(left + self._points_left() * self._point_s(), 0.0)
-        self.listener(Progress("retrain", done, self.retrain_epochs, eta_s=left, metrics=metrics))
+        self._retrained(done, 1, metrics)
+
+    @contextmanager
+    def together(self, points: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+        """Stage 2 of several points at once: to be told how many epochs all have done."""
+        self.restart()
+        laps: deque[float] = deque(maxlen=points)  # epochs of several points end together
+
+        def told(done: int, metrics: Mapping[str, float]) -> None:
+            laps.append(self._lap())
+            self.retrain_s = mean(laps)
+            self._retrained(done, points, metrics)
+
+        yield told
+        self.restart()
+
+    def front(self, points: "tuple[FrontPoint, ...]") -> None:
+        """A point came to the front."""
+        self.listener(replace(self.told, front=points))
+
+    def _retrained(self, done: int, points: int, metrics: Mapping[str, float]) -> None:
+        """``done`` counts from the first epoch of these points, which are made at once."""
+        total = points * self.retrain_epochs
+        self.points += points if done == total else 0
+        here = 0 if done == total else points
+        later = max(self._points_left() - here, 0) * self.retrain_epochs
+        left_s = (total - done + later) * self.retrain_s
+        self.told = Progress("retrain", done, total, eta_s=left_s, metrics=dict(metrics))
+        self.listener(self.told)
 
     def _points_left(self) -> int:
-        return max(_EXPECTED_POINTS - self.points, 1)
-
-    def _point_s(self) -> float:
-        return self.retrain_epochs * self.retrain_s
+        return max(_EXPECTED_POINTS - self.points, 0)
 
     def _lap(self) -> float:
         now = self.clock()

@@ -1,36 +1,31 @@
-"""Which rows get a penalty, which of them die together, and the proximal step on them."""
+"""Which rows get a penalty, how strong it is, and which of them die together."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from tieshare.errors import UnsupportedModel
+from tieshare.errors import RecipeError, UnsupportedModel
 from tieshare.graph.atoms import NOBODY, Ids
 from tieshare.graph.layers import Layer
 from tieshare.graph.structure import Structure
-from tieshare.penalties import L1, PENALTIES, OrderedRows, Penalty
-from tieshare.recipe import PenaltyName, Recipe
+from tieshare.named import check_named
+from tieshare.penalties import PENALTIES, OrderedRows, Penalty
+from tieshare.recipe import LayerPenalty, PenaltyName, Recipe
+from tieshare.shrink import Rows, typical_size
+from tieshare.tie_groups import TiedRows
 from tieshare.twin import Twin
 
 _FEWEST_ROWS = 8  # an input of less (the channels of an image) is no place to look for dead rows
 
-_ORDERED = ("growl", "oscar")
+_ORDERED = ("growl", "oscar", "slope")
 
 _Key = tuple[object, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The rows of one layer, and the group that each of them belongs to: (rows,)."""
-
-    layer: Layer
-    groups: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +88,14 @@ def regularised(twin: Twin, structure: Structure, recipe: Recipe) -> tuple[Regul
        A table does not: its rows are tokens, each of which is all that some samples hold.
     2. Layers that read the same units share one penalty, directly or by way of others.
     3. Rows that are one unit each get equal weights: with ordered ones they tie and then die
-       together, where the others die one by one.
+       together, where the others die one by one. A penalty that the recipe gives to a layer by
+       its name is taken as it is.
+    4. Rows that the recipe ties are one group: they shrink by one factor, and die together.
 
-    UnsupportedModel: no layer has enough rows.
+    UnsupportedModel: no layer has enough rows. RecipeError: a name in ``penalties`` is that of no
+    such layer, layers that share a penalty are given two, or every layer is left alone.
     """
+    check_named({layer.name: layer.rows for layer in structure.layers}, recipe)
     readers = []
     for layer in structure.layers:
         rows = structure.rows_of(layer)
@@ -108,8 +107,47 @@ def regularised(twin: Twin, structure: Structure, recipe: Recipe) -> tuple[Regul
         raise UnsupportedModel(
             f"no layer has {_FEWEST_ROWS} inputs or more, so that there is nothing to compress"
         )
+    _check_regularised(readers, recipe)
     costs = _costs(twin, structure)
-    return tuple(_share(joined, twin, recipe, costs) for joined in _joined(readers))
+    shares = []
+    for joined in _joined(readers):
+        name = _penalty_of(joined, recipe)
+        if name != "none":
+            shares.append(_share(joined, name, twin, recipe, costs))
+    if not shares:
+        raise RecipeError("every layer is left alone: nothing would change", where="penalties")
+    return tuple(shares)
+
+
+def _check_regularised(readers: Iterable[_Reader], recipe: Recipe) -> None:
+    names = [reader.layer.name for reader in readers]
+    for name, penalty in recipe.penalties.items():
+        if penalty != "none" and name not in names:
+            raise RecipeError(
+                f"no row of layer {name!r} can go, so that it takes no penalty but none; "
+                f"layers that take one are {', '.join(names)}",
+                where=f"penalties.{name}",
+            )
+
+
+def _penalty_of(joined: Sequence[_Reader], recipe: Recipe) -> LayerPenalty:
+    """What the recipe names for one of these holds for all; else its penalty, by rule 3."""
+    named = {
+        reader.layer.name: recipe.penalties[reader.layer.name]
+        for reader in joined
+        if reader.layer.name in recipe.penalties
+    }
+    for (first, wanted), (second, other) in pairwise(named.items()):
+        if other != wanted:
+            raise RecipeError(
+                f"layers {first!r} and {second!r} read the same units and share one penalty, but "
+                f"are given {wanted} and {other}",
+                where=f"penalties.{second}",
+            )
+    if named:
+        return next(iter(named.values()))
+    one_unit_each = all(reader.one_unit_each for reader in joined)
+    return "group_lasso" if one_unit_each and recipe.penalty in _ORDERED else recipe.penalty
 
 
 def _joined(readers: Iterable[_Reader]) -> list[list[_Reader]]:
@@ -125,26 +163,40 @@ def _joined(readers: Iterable[_Reader]) -> list[list[_Reader]]:
 
 
 def _share(
-    joined: Sequence[_Reader], twin: Twin, recipe: Recipe, costs: NDArray[np.float64]
+    joined: Sequence[_Reader],
+    name: PenaltyName,
+    twin: Twin,
+    recipe: Recipe,
+    costs: NDArray[np.float64],
 ) -> Regularised:
-    numbers: dict[_Key, int] = {}
-    parts = []
-    for reader in joined:
-        groups = [numbers.setdefault(key, len(numbers)) for key in reader.keys]
-        parts.append(Rows(reader.layer, torch.tensor(groups)))
-    name: PenaltyName = recipe.penalty
-    if name in _ORDERED and all(reader.one_unit_each for reader in joined):
-        name = "group_lasso"
-    penalty = PENALTIES[name](len(numbers), recipe.l2)
+    groups, parts = _grouped(joined, recipe)
+    penalty = PENALTIES[name](groups, recipe.l2)
     weights = [twin.parameter(reader.layer.weight).detach() for reader in joined]
-    unit = typical_size(penalty, weights, parts)
+    unit = typical_size(weights, parts, groups, penalty)
     if isinstance(penalty, OrderedRows):
         read = [reader.units.ravel() for reader in joined if reader.units is not None]
         atoms = np.unique(np.concatenate(read)) if read else np.zeros(0, dtype=np.int64)
         behind = costs[atoms[atoms != NOBODY]].sum()
         # What a group's death is worth: sqrt(weights that die with it / weights of the group).
         unit *= math.sqrt(1 + behind / sum(weight.numel() for weight in weights))
-    return Regularised(tuple(parts), len(numbers), penalty, unit)
+    return Regularised(parts, groups, penalty, unit)
+
+
+def _grouped(joined: Sequence[_Reader], recipe: Recipe) -> tuple[int, tuple[Rows, ...]]:
+    """How many groups there are, and that of each row."""
+    numbers: dict[_Key, int] = {}
+    found = {
+        reader.layer.name: np.array([numbers.setdefault(key, len(numbers)) for key in reader.keys])
+        for reader in joined
+    }
+    united = np.arange(len(numbers))
+    for tied in recipe.tie_groups:
+        if isinstance(tied, TiedRows) and tied.layer in found:
+            members = united[found[tied.layer][list(tied.rows)]]
+            united[np.isin(united, members)] = members.min()
+    left, new = np.unique(united, return_inverse=True)
+    parts = (Rows(r.layer, torch.from_numpy(new[found[r.layer.name]])) for r in joined)
+    return len(left), tuple(parts)
 
 
 def _costs(twin: Twin, structure: Structure) -> NDArray[np.float64]:
@@ -156,70 +208,3 @@ def _costs(twin: Twin, structure: Structure) -> NDArray[np.float64]:
                 ids = entries.ids[entries.ids != NOBODY]
                 np.add.at(costs, ids, twin.parameter(name).numel() / len(entries.ids))
     return costs
-
-
-def typical_size(penalty: Penalty, weights: Sequence[Tensor], parts: Sequence[Rows]) -> float:
-    """What a threshold of the penalty is compared with: a group's norm, or an entry; never 0."""
-    if isinstance(penalty, OrderedRows):
-        rows = _rows_first(weights, parts)
-        return float(_norms(rows, parts, len(penalty.lam)).mean(dtype=torch.float64)) or 1.0
-    if isinstance(penalty, L1):
-        total = sum(float(weight.abs().sum(dtype=torch.float64)) for weight in weights)
-        return total / sum(weight.numel() for weight in weights) or 1.0
-    return 1.0
-
-
-def shrink(
-    weights: Sequence[Tensor],
-    parts: Sequence[Rows],
-    penalty: Penalty,
-    *,
-    step: float,
-    alive: Tensor,
-) -> Tensor:
-    """Overwrite ``weights`` by their prox; groups not ``alive`` (groups,) become zero again.
-
-    A group is a row of a matrix in which all the weights stand side by side. Returns which groups
-    are alive now. Where none would be, only those are zeroed that were before.
-    """
-    rows = _rows_first(weights, parts)
-    for W, part in zip(rows, parts, strict=True):
-        W.mul_(_beside(alive[part.groups].to(W.dtype), W))
-    if isinstance(penalty, OrderedRows):
-        norms = _norms(rows, parts, len(alive))
-        scales = torch.from_numpy(penalty.row_scales(norms.numpy(), step)).to(norms.dtype)
-        left = norms * scales > 0
-        if left.any():
-            for W, part in zip(rows, parts, strict=True):
-                W.mul_(_beside(scales[part.groups], W))
-    else:
-        proxes = (penalty.prox(W.reshape(len(W), -1).numpy(), step) for W in rows)
-        new = [torch.from_numpy(prox).view(W.shape) for W, prox in zip(rows, proxes, strict=True)]
-        left = _norms(new, parts, len(alive)) > 0
-        if left.any():
-            for W, value in zip(rows, new, strict=True):
-                W.copy_(value)
-    return left if left.any() else alive
-
-
-def _rows_first(weights: Sequence[Tensor], parts: Sequence[Rows]) -> list[Tensor]:
-    """The weights, seen as (rows, ...)."""
-    return [
-        weight.movedim(part.layer.row_axis, 0) for weight, part in zip(weights, parts, strict=True)
-    ]
-
-
-def _norms(rows: Sequence[Tensor], parts: Sequence[Rows], groups: int) -> Tensor:
-    """(groups,) norms of weights (rows, ...), over all rows of a group."""
-    norms: list[Tensor] = [torch.linalg.vector_norm(W, dim=tuple(range(1, W.dim()))) for W in rows]
-    if len(parts) == 1:
-        return norms[0]
-    squares = norms[0].new_zeros(groups)
-    for norm, part in zip(norms, parts, strict=True):
-        squares.index_add_(0, part.groups, norm.square())
-    return squares.sqrt()
-
-
-def _beside(rows: Tensor, W: Tensor) -> Tensor:
-    """One number a row (rows,) in the shape that multiplies a weight (rows, ...)."""
-    return rows.reshape(-1, *[1] * (W.dim() - 1))

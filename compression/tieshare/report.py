@@ -8,6 +8,8 @@ from typing import Any
 from tieshare.exports.count import Counts
 from tieshare.score import Score
 
+FILES = ("baseline", "tied", "shared", "packed")
+
 
 @dataclass(frozen=True)
 class FileReport:
@@ -47,7 +49,10 @@ class FileReport:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of the tied model; ``form``: how the shared file stores it, ``reason``: why."""
+    """One layer of the tied model; ``form``: how the shared file stores it, ``reason``: why.
+
+    ``bits``: of each of its values in the packed file.
+    """
 
     name: str
     operator: str
@@ -57,14 +62,27 @@ class LayerReport:
     clusters: int
     form: str
     reason: str
+    bits: int
 
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One result along the path, scored on held-out data."""
+    """One result of the job: scored on held-out data, measured on its files.
 
+    ``point``         its number, from 1; the largest network comes first.
+    ``bytes``         of its shared file; ``packed_bytes`` of its packed file.
+    ``macs``          multiplications of one sample.
+    ``latency_us``    of its shared file, as in FileReport.
+    ``chosen``        it is the one that the target picks.
+    """
+
+    point: int
     unique_parameters: int
     compression_ratio: float
+    bytes: int
+    packed_bytes: int
+    macs: int
+    latency_us: Mapping[int, float]
     accuracy: float | None = None
     loss: float | None = None
     chosen: bool = False
@@ -88,6 +106,7 @@ class Report:
     baseline: FileReport
     tied: FileReport
     shared: FileReport
+    packed: FileReport
     paper_ratio: float
     layers: tuple[LayerReport, ...] = ()
     front: tuple[FrontPoint, ...] = ()
@@ -100,7 +119,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a score that was not taken is left out."""
         plain = asdict(self)
-        scored = [plain["baseline"], plain["tied"], plain["shared"], *plain["front"]]
+        scored = [*(plain[name] for name in FILES), *plain["front"]]
         if self.held_out is None:
             del plain["held_out"]
         else:
@@ -121,19 +140,19 @@ class Report:
     def from_dict(cls, plain: Mapping[str, Any]) -> "Report":
         """The way back from what ``to_dict`` wrote."""
         values = dict(plain)
-        for name in ("baseline", "tied", "shared"):
-            latency = {int(batch): us for batch, us in values[name]["latency_us"].items()}
-            values[name] = FileReport(**{**values[name], "latency_us": latency})
+        for name in FILES:
+            values[name] = FileReport(**_with_numbers(values[name]))
         values["layers"] = tuple(LayerReport(**layer) for layer in values["layers"])
-        values["front"] = tuple(FrontPoint(**point) for point in values["front"])
+        values["front"] = tuple(FrontPoint(**_with_numbers(it)) for it in values["front"])
         values["notes"] = tuple(values["notes"])
         if "held_out" in values:
             values["held_out"] = HeldOut(**values["held_out"])
         return cls(**values)
 
     def table(self) -> str:
-        """The three files side by side, as plain text."""
-        files = {"dense": self.baseline, "tied": self.tied, "shared": self.shared}
+        """The files side by side, as plain text."""
+        files = {"dense": self.baseline, "tied": self.tied}
+        files |= {"shared": self.shared, "packed": self.packed}
         batches = list(self.baseline.latency_us)
         scored = "accuracy" if self.baseline.accuracy is not None else "loss"
         rows = [["", scored, "bytes", "parameters", "unique", "ratio"]]
@@ -143,6 +162,11 @@ class Report:
             cells += [f"{file.unique_parameters:,}", f"{file.compression_ratio:.1f}x"]
             rows.append(cells + [f"{file.latency_us[batch]:,.1f} us" for batch in batches])
         return _aligned(rows)
+
+
+def _with_numbers(part: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's keys are text; batch sizes are numbers."""
+    return {**part, "latency_us": {int(size): us for size, us in part["latency_us"].items()}}
 
 
 def _score_text(file: FileReport) -> str:

@@ -1,7 +1,8 @@
 """Which points of the path are retrained, and which of them is the result."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,21 +10,29 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from scipy.optimize import isotonic_regression
 
-from tieshare.recipe import Target
+from tieshare.recipe import Recipe
 
 Scores = NDArray[np.float64]
 
+FRONT_DROP = 0.01  # what a job that asks for the whole front serves loses at most
+LOOSER = (0.15, 0.3, 0.6)  # the preference is lowered by so much where accuracy is left
+USUAL_BITS, FEWER_BITS = 8, 4
+
 _SPREAD = 4  # epochs of the path that are tried in any case
-_HALVINGS = 3
-_LOOSER = (0.15, 0.3, 0.6)  # the preference is lowered by so much where accuracy is left
+_NARROWED = 8.0  # and the gap between two of them is made so many times smaller
+_TRIES = 2  # epochs that are retrained of those that fit in one way, until one does indeed
 
 
 @dataclass(frozen=True)
 class Point:
-    """A place on the front: an epoch of the path, tied with this preference."""
+    """A place on the front: an epoch of the path, tied with this preference.
+
+    ``bits`` of each stored value of a layer; a layer that would lose too much by it gets more.
+    """
 
     epoch: int
     preference: float
+    bits: int = USUAL_BITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +40,7 @@ class Candidate:
     """A point, retrained.
 
     ``right``      (held out,) scores each held-out sample.
+    ``bits``       of the values of each layer, by the weight's name; others stay float32.
     ``unsettled``  layers whose rows affinity propagation grouped without coming to rest.
     """
 
@@ -39,6 +49,7 @@ class Candidate:
     right: Scores
     unique: int
     ratio: float
+    bits: tuple[tuple[str, int], ...] = ()
     unsettled: tuple[str, ...] = ()
 
     @property
@@ -70,58 +81,69 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Retrains as few points as it can.
+    """Retrains as few points as it can, ``at_once`` together.
 
-    ``epochs``    the path's snapshots, from the largest network to the smallest.
-    ``retrain``   makes the candidate of a point.
-    ``ratio``     the compression ratio of a point, known before it is retrained.
-    ``dense``     the uploaded model, which is the result where nothing smaller will do.
+    ``epochs``  the path's snapshots, from the largest network to the smallest.
+    ``make``    the candidates of some points.
+    ``fits``    whether a point is as small as the target asks: known before it is retrained.
+    ``dense``   the uploaded model, which is the result where nothing smaller will do.
     """
 
     epochs: Sequence[int]
-    retrain: Callable[[Point], Candidate]
-    ratio: Callable[[Point], float]
+    make: Callable[[Sequence[Point]], Sequence[Candidate]]
+    fits: Callable[[Point], bool]
     dense: Candidate
     relative: bool
-    preference: float
-    tie: bool
+    recipe: Recipe
+    at_once: int = 1
 
-    def run(self, target: Target) -> Choice:
-        """Try points until the target is met as well as it can be."""
-        if target.max_drop is not None:
-            return self._smallest(target.max_drop)
-        return self._most_accurate(target.min_ratio or 1.0)
-
-    def _smallest(self, max_drop: float) -> Choice:
-        """Points spread over the path, then points around the last that keeps the promise.
-
-        1. A few epochs, evenly spread: the snapshots are, in the logarithm of their size.
-        2. Three times, the epoch halfway from the smallest that keeps the promise to the next.
-        3. Looser ties at the smallest that keeps it.
-        """
+    def run(self) -> Choice:
+        """Points spread over the path, then those around the one that the target picks."""
+        target = self.recipe.target
         last = len(self.epochs) - 1
-        spread = {round(last * part / (_SPREAD + 1)) for part in range(1, _SPREAD + 1)}
-        tried = {index: self._at(index) for index in sorted(spread)}
-        for _ in range(_HALVINGS):
-            kept = [i for i in tried if tried[i] in self.kept(tried.values(), max_drop)]
-            low = max(kept, default=0)
-            high = min((i for i in tried if i > low), default=last)
-            middle = (low + high + 1) // 2
-            if middle not in tried:
-                tried[middle] = self._at(middle)
-        found = list(tried.values())
-        kept_now = self.kept(found, max_drop)
-        for looser in _LOOSER if self.tie and kept_now else ():
-            epoch = min(kept_now, key=lambda item: item.unique).point.epoch
-            found.append(self.retrain(Point(epoch, self.preference - looser)))
-            kept_now = self.kept(found, max_drop)
-            if found[-1] not in kept_now:
-                break
-        if kept_now:
-            return Choice(min(kept_now, key=lambda item: item.unique), found, reached=True)
-        return Choice(self.dense, [self.dense, *found], reached=False)
+        spread = sorted({round(last * part / (_SPREAD + 1)) for part in range(1, _SPREAD + 1)})
+        tried = dict(zip(spread, self._all([self._at(index) for index in spread]), strict=True))
+        if target.front or target.max_drop is not None:
+            return self._smallest(tried, FRONT_DROP if target.front else target.max_drop or 0.0)
+        return self._most_accurate(list(tried.values()))
 
-    def kept(self, tried: Iterable[Candidate], max_drop: float) -> list[Candidate]:
+    def _smallest(self, tried: dict[int, Candidate], max_drop: float) -> Choice:
+        """The smallest that keeps the promise.
+
+        1. Epochs between the smallest that keeps it and the next, until they are close.
+        2. Looser ties at the smallest that keeps it.
+        3. Fewer bits there, and at the one before it.
+        """
+        gap = 1.0
+        while gap < _NARROWED:
+            kept = self.kept(tried.values(), max_drop)
+            low = max((index for index in tried if tried[index] in kept), default=0)
+            high = min((index for index in tried if index > low), default=len(self.epochs) - 1)
+            between = {
+                math.ceil(low + (high - low) * part / (self.at_once + 1))
+                for part in range(1, self.at_once + 1)
+            }
+            new = sorted(between - tried.keys())
+            tried |= zip(new, self._all([self._at(index) for index in new]), strict=True)
+            gap *= self.at_once + 1
+        found = list(tried.values())
+        kept = self.kept(found, max_drop)
+        looser = [*LOOSER] if self.recipe.tie and kept else []
+        while looser:
+            epoch = min(kept, key=_size).point.epoch
+            now, looser = looser[: self.at_once], looser[self.at_once :]
+            made = self._all([self._at_epoch(epoch, less) for less in now])
+            found += made
+            kept = self.kept(found, max_drop)
+            if made[-1] not in kept:
+                break
+        found += self._all(self._in_fewer_bits(sorted(kept, key=_size)[:2]))
+        kept = self.kept(found, max_drop)
+        if kept:
+            return Choice(min(kept, key=_size), found, reached=True)
+        return Choice(self.dense, found, reached=False)
+
+    def kept(self, tried: Collection[Candidate], max_drop: float) -> list[Candidate]:
         """Those that lose at most ``max_drop``, by their own score and by their neighbours'.
 
         The score of one candidate is noisy, and the best of many is so by luck. Accuracy falls as
@@ -129,11 +151,8 @@ class Search:
         regression) is closer to the truth. By that, one standard error of the loss is left over,
         or a quarter of ``max_drop`` where few samples make that error larger.
         """
-        ordered = sorted(tried, key=lambda item: -item.unique)
-        scores = [item.score for item in ordered]
-        smooth = isotonic_regression(scores, increasing=False).x
         found = []
-        for item, likely in zip(ordered, smooth, strict=True):
+        for item, likely in _likely_scores(tried):
             lost, error = loss_of_score(self.dense.right, item.right, relative=self.relative)
             scale = abs(self.dense.score) if self.relative else 1.0
             likely_lost = lost + (item.score - likely) / max(scale, 1e-12)
@@ -141,20 +160,73 @@ class Search:
                 found.append(item)
         return found
 
-    def _at(self, index: int) -> Candidate:
-        return self.retrain(Point(self.epochs[index], self.preference))
+    def _most_accurate(self, tried: list[Candidate]) -> Choice:
+        """The best of the first epochs that fit, in each of the ways to tie and to round them.
 
-    def _most_accurate(self, min_ratio: float) -> Choice:
-        """The first epochs that reach the ratio, with the usual ties and with looser ones."""
-        points = []
-        for looser in (0.0, *_LOOSER) if self.tie else (0.0,):
-            ways = (Point(epoch, self.preference - looser) for epoch in self.epochs)
-            reached = next((point for point in ways if self.ratio(point) >= min_ratio), None)
-            if reached is not None:
-                points.append(reached)
-        if not points:
-            smallest = self.preference - (_LOOSER[-1] if self.tie else 0.0)
-            last = self.retrain(Point(self.epochs[-1], smallest))
-            return Choice(last, [last], reached=False)
-        tried = [self.retrain(point) for point in points]
-        return Choice(max(tried, key=lambda item: item.score), tried, reached=True)
+        A point may turn out to be larger than it was expected to be: then a later epoch is tried.
+        """
+        found = {item.point: item for item in tried}
+        ways = list(self._ways(0))
+        for _ in range(_TRIES):
+            firsts = [(way, point) for way in ways if (point := self._first_that_fits(way))]
+            new = [point for _, point in firsts if point not in found]
+            found |= zip(new, self._all(new), strict=True)
+            ways = [way for way, point in firsts if not self.fits(point)]
+        fitting = [item for item in found.values() if self.fits(item.point)]
+        if fitting:
+            best = max(fitting, key=lambda item: (item.score, -item.unique, -item.point.bits))
+            return Choice(best, [*found.values()], reached=True)
+        *_, smallest = self._ways(len(self.epochs) - 1)
+        if smallest not in found:
+            (found[smallest],) = self._all([smallest])
+        return Choice(found[smallest], [*found.values()], reached=self.fits(smallest))
+
+    def _first_that_fits(self, way: Point) -> Point | None:
+        """The first epoch that is small enough when it is tied and rounded in this way."""
+        places = [Point(epoch, way.preference, way.bits) for epoch in self.epochs]
+        first = bisect_left(places, True, key=self.fits)
+        return places[first] if first < len(places) else None
+
+    def _ways(self, index: int) -> Iterable[Point]:
+        """How an epoch may be tied and rounded; the smallest comes last."""
+        epoch = self.epochs[index]
+        for looser in (0.0, *LOOSER) if self.recipe.tie else (0.0,):
+            yield self._at_epoch(epoch, looser)
+        if self.recipe.bits is None and self.recipe.target.max_bytes is not None:
+            for looser in (0.0, LOOSER[-1]) if self.recipe.tie else (0.0,):
+                yield Point(epoch, self.recipe.preference - looser, FEWER_BITS)
+
+    def _in_fewer_bits(self, found: Iterable[Candidate]) -> list[Point]:
+        if self.recipe.bits is not None:
+            return []
+        return [Point(it.point.epoch, it.point.preference, FEWER_BITS) for it in found]
+
+    def _at(self, index: int) -> Point:
+        return self._at_epoch(self.epochs[index])
+
+    def _at_epoch(self, epoch: int, looser: float = 0.0) -> Point:
+        return Point(epoch, self.recipe.preference - looser, self.recipe.bits or USUAL_BITS)
+
+    def _all(self, points: Sequence[Point]) -> list[Candidate]:
+        """As many at once as there may be."""
+        made: list[Candidate] = []
+        for start in range(0, len(points), self.at_once):
+            made += self.make(points[start : start + self.at_once])
+        return made
+
+
+def _size(candidate: Candidate) -> tuple[int, int]:
+    """What is compared first when results are smaller or larger: values, then their bits."""
+    return candidate.unique, candidate.point.bits
+
+
+def _likely_scores(tried: Collection[Candidate]) -> list[tuple[Candidate, float]]:
+    """Each with the score that it and its neighbours speak for."""
+    pairs = []
+    for bits in {item.point.bits for item in tried}:
+        alike = [item for item in tried if item.point.bits >= bits]
+        ordered = sorted(alike, key=lambda item: (-item.unique, -item.point.bits))
+        smooth = isotonic_regression([item.score for item in ordered], increasing=False).x
+        likely = zip(ordered, smooth, strict=True)
+        pairs += [(item, float(score)) for item, score in likely if item.point.bits == bits]
+    return pairs

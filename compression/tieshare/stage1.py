@@ -5,7 +5,7 @@ What is not in the paper: the strength rises all the way, so that one run passes
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +14,26 @@ from torch import Tensor
 
 from tieshare.errors import RecipeError
 from tieshare.exports.units import Masks, staying
+from tieshare.fixed_sizes import FixedSizes
 from tieshare.graph.layers import Layer
 from tieshare.graph.structure import Structure
+from tieshare.prior import EqualRows
 from tieshare.recipe import Recipe
-from tieshare.regularised import regularised, shrink
+from tieshare.regularised import regularised
+from tieshare.shrink import shrink
 from tieshare.trainer import Trainer, descend
 from tieshare.twin import Twin
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
+OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
 _PROX_EVERY = 20  # steps
 _FIRST_SHARE = 0.01  # a row that no gradient holds loses this of its norm in the first epoch
 _FASTEST = 0.4  # growth of log strength in an epoch
 _STEADY = 0.05  # the same while the network shrinks as it should
 _GAIN = 4.0
 _LAST_RATIO = 100.0  # alive parameters are to fall by this factor over the whole path
+# What a trial may lose. With batch norm it makes up for more than that in the epochs after it.
+_MAY_LOSE, _NORMED_MAY_LOSE = 0.01, 0.05
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,9 @@ class RisingPath:
         self.twin, self.structure, self.trainer = twin, structure, trainer
         self.seed, self.aim = recipe.seed, math.log(_LAST_RATIO) / epochs
         self.regularised = regularised(twin, structure, recipe)
-        self.rate = recipe.learning_rate or 0.5 * trainer.largest_stable_rate(
-            twin, RATES, self._optimizer
-        )
+        self.equal = EqualRows(twin, structure, recipe.tie_groups)
+        self.sizes = FixedSizes(twin)
+        self.rate = recipe.learning_rate or OF_STABLE * stable_rate(twin, trainer)
         self.optimizer = self._optimizer(self.rate)
         self.done, self.ratio = 0, 1.0
         self.strength = _FIRST_SHARE / (self.rate * max(trainer.steps, 1))
@@ -107,11 +113,9 @@ class RisingPath:
         self.strength, self.ratio = state["strength"], state["ratio"]
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
-        # Not Adam: its steps are as long for a useless row as for a needed one, so that no
-        # penalty tells the two apart.
-        return torch.optim.SGD(
-            self.twin.parameters(), lr=rate, momentum=0.9, nesterov=True, fused=True
-        )
+        optimizer = descent(self.twin, rate)
+        optimizer.register_step_post_hook(lambda *_: self.equal.restore())
+        return optimizer
 
     @torch.no_grad()
     def _shrink(self, steps: int) -> None:
@@ -127,6 +131,7 @@ class RisingPath:
             self.alive[item.name] = shrink(
                 weights, item.parts, penalty, step=self.rate * steps, alive=self.alive[item.name]
             )
+        self.sizes.restore()
         layers = {layer.weight for layer in self.structure.layers}
         for name, masks in self._staying().items():
             if name in layers and name in self.twin.names:
@@ -164,3 +169,16 @@ class RisingPath:
                 for axis, length in enumerate(self.twin.parameter(name).shape)
             )
         return self.total / max(left, 1)
+
+
+def descent(twin: Twin, rate: float) -> torch.optim.Optimizer:
+    """How stage 1 goes downhill."""
+    # Not Adam: its steps are as long for a useless row as for a needed one, so that no
+    # penalty tells the two apart.
+    return torch.optim.SGD(twin.parameters(), lr=rate, momentum=0.9, nesterov=True, fused=True)
+
+
+def stable_rate(twin: Twin, trainer: Trainer, rates: Sequence[float] = RATES) -> float:
+    """The largest of the falling rates that stage 1 stands in a trial, or the last."""
+    lost = _NORMED_MAY_LOSE if twin.scale_free else _MAY_LOSE
+    return trainer.largest_stable_rate(twin, rates, lambda rate: descent(twin, rate), lost)

@@ -18,10 +18,12 @@ from tieshare.graph.layers import Layer, to_rows
 from tieshare.graph.structure import structure_of
 from tieshare.graph.tensors import Array
 from tieshare.recipe import Recipe
+from tieshare.straight_through import Units, grid_of
 from tieshare.trainer import Trainer, descend
 from tieshare.twin import Twin, from_onnx
 
 RATES = (2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5)
+_ROUNDED_RATE = 0.5  # of the rate before
 
 
 class TiedTwin(nn.Module):
@@ -29,11 +31,21 @@ class TiedTwin(nn.Module):
 
     Row i of the weight is row ``places[i]`` of the table (clusters, columns), and the zero row
     behind it where row i is dead.
+
+    ``units``  of all weights that can be rounded, tied or not.
+    ``bits``   of those that are rounded, each on its own of the ``grids``.
     """
 
-    def __init__(self, twin: Twin, layers: Mapping[str, tuple[Layer, Array]]) -> None:
+    def __init__(
+        self,
+        twin: Twin,
+        layers: Mapping[str, tuple[Layer, Array]],
+        units: Mapping[str, Units] | None = None,
+    ) -> None:
         super().__init__()
-        self.twin = twin
+        self.twin, self.units = twin, units or {}
+        self.bits: Mapping[str, int] = {}
+        self.grids = nn.ModuleList()
         self.layers = {weight: layer for weight, (layer, _) in layers.items()}
         self.tables = nn.ParameterList()
         for position, (weight, (layer, W)) in enumerate(layers.items()):
@@ -50,7 +62,29 @@ class TiedTwin(nn.Module):
         return answer
 
     def weights(self) -> dict[str, Tensor]:
-        """The tied weights in their own shapes, by value name."""
+        """The tied and the rounded weights in their own shapes, by value name."""
+        made = self._tied()
+        for weight, grid in zip(self.bits, self.grids, strict=True):
+            made[weight] = grid(self._exact(weight, made))
+        return made
+
+    def round_to(self, bits: Mapping[str, int]) -> None:
+        """Round these weights, and no others, from here on."""
+        made = self._tied()
+        self.bits = dict(bits)
+        self.grids = nn.ModuleList(
+            grid_of(self._exact(weight, made), n, self.units[weight]) for weight, n in bits.items()
+        )
+
+    def tensors(self) -> dict[str, Array]:
+        """As the twin's."""
+        tied = {name: weight.detach().numpy().copy() for name, weight in self.weights().items()}
+        return self.twin.tensors() | tied
+
+    def _exact(self, weight: str, made: Mapping[str, Tensor]) -> Tensor:
+        return made[weight] if weight in made else self.twin.parameter(weight)
+
+    def _tied(self) -> dict[str, Tensor]:
         made = {}
         for position, (weight, layer) in enumerate(self.layers.items()):
             zero, places = (
@@ -62,11 +96,6 @@ class TiedTwin(nn.Module):
             shaped = W.reshape(layer.rows, layer.units, *layer.kernel)
             made[weight] = shaped.movedim((0, 1), (layer.row_axis, layer.unit_axis))
         return made
-
-    def tensors(self) -> dict[str, Array]:
-        """As the twin's."""
-        tied = {name: weight.detach().numpy().copy() for name, weight in self.weights().items()}
-        return self.twin.tensors() | tied
 
 
 class Retraining:
@@ -83,19 +112,30 @@ class Retraining:
         self.trainer, self.seed, self.epochs = trainer, recipe.seed, epochs
         narrow = remove_dead_units(tied)
         twin = from_onnx(narrow, values)
-        layers = {}
+        normed = {n.input[0] for n in narrow.graph.node if n.op_type == "BatchNormalization"}
+        layers, units = {}, {}
         for layer in structure_of(narrow).layers:
             if layer.weight in twin.names:
                 W = to_rows(layer, twin.parameter(layer.weight).detach().numpy())
+                if W.dtype == np.float32:
+                    units[layer.weight] = Units(layer.unit_axis, layer.output in normed)
                 if not read_rows(W).distinct:
                     layers[layer.weight] = (layer, W)
-        self.network = TiedTwin(twin, layers)
-        rate = trainer.largest_stable_rate(self.network, RATES, self._optimizer)
-        self.optimizer = self._optimizer(rate)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.optimizer, epochs * trainer.steps
-        )
+        self.network = TiedTwin(twin, layers, units)
+        self.rate = trainer.largest_stable_rate(self.network, RATES, self._optimizer)
         self.done = 0
+        self._start(self.rate, epochs)
+
+    @property
+    def bits(self) -> Mapping[str, int]:
+        """Of each weight that is rounded, by value name."""
+        return self.network.bits
+
+    def round(self, bits: Mapping[str, int], epochs: int) -> None:
+        """Go on for so many ``epochs`` more, with these weights (value names) in so many bits."""
+        self.network.round_to(bits)
+        self.epochs = self.done + epochs
+        self._start(_ROUNDED_RATE * self.rate, epochs)
 
     def epoch(self) -> float:
         """Train one epoch; the mean score on held-out samples after it."""
@@ -113,14 +153,25 @@ class Retraining:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "done": self.done,
+            "epochs": self.epochs,
+            "bits": dict(self.bits),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
+        self.done = state["done"]
+        if state["bits"]:
+            self.round(state["bits"], state["epochs"] - self.done)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.done = state["done"]
+
+    def _start(self, rate: float, epochs: int) -> None:
+        """The rate falls from here to nothing in so many epochs."""
+        self.optimizer = self._optimizer(rate)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, max(epochs, 1) * self.trainer.steps
+        )
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]

@@ -8,9 +8,9 @@ import numpy as np
 from onnx import ModelProto
 
 from tieshare.data import Goal
-from tieshare.exports.count import count_dense, count_shared, count_tied, paper_ratio
+from tieshare.exports.count import count_dense, count_shared, paper_ratio
 from tieshare.exports.rows import read_rows
-from tieshare.exports.shared import Shared
+from tieshare.files import Files
 from tieshare.graph import find_heads, tensors, to_rows
 from tieshare.graph.tensors import Array
 from tieshare.job import Job
@@ -19,21 +19,25 @@ from tieshare.report import FileReport, FrontPoint, HeldOut, LayerReport, Report
 from tieshare.score import Score, at_once, named, score
 from tieshare.search import Candidate, Choice, loss_of_score
 
+_WHOLE = 32
 _VERSIONS = ("tieshare", "torch", "onnx", "onnxruntime", "numpy")
 
 
 def summarise(
-    job: Job, regularised: Collection[str], choice: Choice, shared: Shared, dense_bytes: int
+    job: Job,
+    regularised: Collection[str],
+    choice: Choice,
+    made: Files,
+    front: tuple[FrontPoint, ...],
+    dense_bytes: int,
 ) -> Report:
-    """Score and time the dense, the tied and the shared file."""
+    """Score and time the dense file and those of the chosen point."""
     chosen = choice.chosen
     dense = count_dense(job.model)
-    models = {"baseline": job.model, "tied": chosen.tied, "shared": shared.model}
-    counts = {
-        "baseline": dense,
-        "tied": count_tied(chosen.tied, job.structure),
-        "shared": count_shared(shared.model, dense.parameters),
-    }
+    models = {"baseline": job.model, "tied": made.tied}
+    models |= {"shared": made.shared.model, "packed": made.packed}
+    small = count_shared(made.shared.model, dense.parameters)
+    counts = {"baseline": dense, "tied": job.count(made.tied), "shared": small, "packed": small}
     timed = latencies(models, job.samples)
     files = {
         name: FileReport.of(
@@ -47,8 +51,8 @@ def summarise(
     return Report(
         **files,
         paper_ratio=paper_ratio(chosen.tied, job.structure, regularised),
-        layers=_layers(job, chosen.tied, shared),
-        front=tuple(_front_point(job, item, chosen=item is chosen) for item in choice.tried),
+        layers=_layers(job, made),
+        front=front,
         held_out=_held_out(job, chosen),
         recipe=job.recipe.to_dict() | _filled_in(job),
         seeds={"recipe": job.recipe.seed},
@@ -67,9 +71,9 @@ def _test_score(job: Job, model: ModelProto) -> Score:
     return Score(**named(goals, float(found.mean())))
 
 
-def _layers(job: Job, tied: ModelProto, shared: Shared) -> tuple[LayerReport, ...]:
-    values = tensors(tied)
-    choices = {choice.layer: choice for choice in shared.choices}
+def _layers(job: Job, made: Files) -> tuple[LayerReport, ...]:
+    values = tensors(made.tied)
+    choices = {choice.layer: choice for choice in made.shared.choices}
     reports = []
     for layer in job.structure.layers:
         rows = read_rows(to_rows(layer, values[layer.weight]))
@@ -84,18 +88,10 @@ def _layers(job: Job, tied: ModelProto, shared: Shared) -> tuple[LayerReport, ..
                 clusters=rows.clusters,
                 form=choice.form,
                 reason=choice.reason,
+                bits=made.bits.get(layer.name, _WHOLE),
             )
         )
     return tuple(reports)
-
-
-def _front_point(job: Job, candidate: Candidate, *, chosen: bool) -> FrontPoint:
-    return FrontPoint(
-        unique_parameters=candidate.unique,
-        compression_ratio=candidate.ratio,
-        **job.trainer.named(candidate.score),
-        chosen=chosen,
-    )
 
 
 def _held_out(job: Job, chosen: Candidate) -> HeldOut:
@@ -117,9 +113,9 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
     notes = []
     if not choice.reached:
         notes.append(
-            "nothing smaller that was tried keeps to max_drop: this is the uploaded network"
-            if job.recipe.target.max_drop is not None
-            else "the path ended before it reached the ratio: this is its smallest point"
+            "the path ended before the target was reached: this is its smallest point"
+            if job.recipe.target.front is None and job.recipe.target.max_drop is None
+            else "nothing smaller that was tried keeps to max_drop: this is the uploaded network"
         )
     if choice.chosen.unsettled:
         notes.append(

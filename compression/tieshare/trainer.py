@@ -86,25 +86,28 @@ class Trainer:
         network: nn.Module,
         rates: Sequence[float],
         start: Callable[[float], torch.optim.Optimizer],
+        lost: float = 0.01,
     ) -> float:
         """The largest of the falling ``rates`` that training stands, or the last.
 
         Each is tried for a few steps, which are then taken back: it must stay finite and must not
-        lose more than a point on samples that it trains on. Networks whose batch norm was folded
-        away stand a tenth of what the same network with it does, or less.
+        lose more than ``lost`` of accuracy, or ten times that part of an error, on samples that it
+        trains on.
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         samples = min(_TRIAL_SAMPLES, len(self.train))
         before = self._right(network, self.train, samples).mean()
+        of_error = 10 * lost * abs(before) + 1e-8
+        least = before - (of_error if is_error(self.objective.goals) else lost)
         for rate in rates[:-1]:
-            good = self._stands(network, start(rate), before, samples)
+            good = self._stands(network, start(rate), least, samples)
             network.load_state_dict(kept)
             if good:
                 return rate
         return rates[-1]
 
     def _stands(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, before: float, samples: int
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, least: float, samples: int
     ) -> bool:
         network.train()
         done = 0
@@ -115,8 +118,7 @@ class Trainer:
                 if done == _TRIAL_STEPS:
                     break
         after = self._right(network, self.train, samples).mean()
-        allowed = 0.1 * abs(before) + 1e-8 if is_error(self.objective.goals) else 0.01
-        return bool(np.isfinite(after) and after >= before - allowed)
+        return bool(np.isfinite(after) and after >= least)
 
     def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:
         goals, targets = self.objective.goals, [y[:samples].numpy() for y in data.targets]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from tieshare.job import Job
+from tieshare.search import FRONT_DROP
 from tieshare.stage1 import RisingPath, Snapshot
 
 _SMALLER = 1.12  # a snapshot is kept where the network is so much smaller than at the last
@@ -23,8 +24,9 @@ class Walked:
 def walk(job: Job) -> Walked:
     """Train along the path; arrays of a kept epoch E are stored as checkpoint ``epoch-E``."""
     saved = job.checkpoints.load("path")
-    recipe = job.recipe if saved is None else replace(job.recipe, learning_rate=saved["rate"])
-    twin = job.twin(job.model)
+    rate = job.rate if saved is None else saved["rate"]
+    recipe = replace(job.recipe, learning_rate=rate)
+    twin = job.twin(job.start)
     path = RisingPath(twin, job.structure, job.trainer, recipe, job.plan.path_epochs)
     kept: list[Snapshot] = []
     finished = False
@@ -34,7 +36,9 @@ def walk(job: Job) -> Walked:
     job.narrator.restart()
     while not finished:
         snapshot = path.epoch()
-        finished = path.done >= job.plan.path_epochs or _far_enough(job, snapshot)
+        finished = path.done >= job.plan.path_epochs or _far_enough(
+            job, snapshot, kept[-1:] if path.sizes else []
+        )
         if finished or not kept or _worth_keeping(job, snapshot, kept[-1]):
             job.checkpoints.save_arrays(f"epoch-{snapshot.epoch}", twin.tensors())
             kept.append(snapshot)
@@ -51,10 +55,20 @@ def _worth_keeping(job: Job, snapshot: Snapshot, last: Snapshot) -> bool:
     return waited or snapshot.ratio >= _SMALLER * last.ratio
 
 
-def _far_enough(job: Job, snapshot: Snapshot) -> bool:
-    """Whether the target lies behind: retraining brings back a few points, but not more."""
+def _far_enough(job: Job, snapshot: Snapshot, last: Sequence[Snapshot]) -> bool:
+    """Whether the target lies behind: retraining brings back a few points, but not more.
+
+    ``last``: with batch norm, whose statistics lag behind, one score can be low by chance; so the
+    last that was kept has to be low too.
+    """
     target, before = job.recipe.target, float(job.dense.mean())
-    if target.max_drop is None:
-        return snapshot.ratio >= (target.min_ratio or 1.0)
+    if target.min_ratio is not None:
+        return snapshot.ratio >= target.min_ratio
+    if target.max_bytes is not None:
+        return snapshot.ratio >= job.model.ByteSize() / target.max_bytes
+    if target.max_latency_us is not None:
+        return False
+    drop = FRONT_DROP if target.max_drop is None else target.max_drop
     scale = abs(before) if job.relative else 1.0
-    return before - snapshot.score > scale * (_LOST_IN_ANY_CASE + _LOST_PER_DROP * target.max_drop)
+    score = max(item.score for item in (snapshot, *last))
+    return before - score > scale * (_LOST_IN_ANY_CASE + _LOST_PER_DROP * drop)

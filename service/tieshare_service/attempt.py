@@ -16,7 +16,7 @@ from typing import Any, Literal
 from tieshare_service.blobs import Blobs
 from tieshare_service.child import Spec
 from tieshare_service.errors import LeaseLost
-from tieshare_service.publish import Publisher
+from tieshare_service.publish import Point, Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import HELD, Job, Json
 from tieshare_service.settings import Settings
@@ -95,7 +95,10 @@ class Attempt:
     def _follow(self, training: Training) -> Ending:
         job = self._job
         failed: Json | None = None
-        teller = _Teller(lambda step: self._queue.progress(job.id, job.attempt, step))
+        teller = _Teller(
+            lambda step: self._queue.progress(job.id, job.attempt, step),
+            lambda front: self._queue.front(job.id, job.attempt, front),
+        )
         beat_at = time.monotonic() + self._settings.heartbeat_s
         while not training.ended:
             for message in training.messages(self._settings.poll_s):
@@ -129,10 +132,14 @@ class Attempt:
         put = self._tools.blobs.put_artifact
         paths = sorted(self._spec.out.iterdir())
         made = [put(job.id, path.name, path.read_bytes()) for path in paths]
-        served = self._tools.publisher.publish(
-            job.id, job.name, (self._spec.out / MODEL).read_bytes()
-        )
         report: Any = json.loads((self._spec.out / REPORT).read_bytes())
+        # Points of a result that an earlier version left behind have no number.
+        front = [point for point in report.get("front", []) if "point" in point]
+        served = self._tools.publisher.publish(
+            job.id, job.name, (self._spec.out / MODEL).read_bytes(), _chosen(front)
+        )
+        if front and front != self._still_ours().front:
+            self._queue.front(job.id, job.attempt, front)
         result = {
             "report": report,
             "artifacts": [artifact.name for artifact in made],
@@ -141,17 +148,27 @@ class Attempt:
         return self._queue.succeed(job.id, job.attempt, result, made)
 
 
-class _Teller:
-    """Passes the latest progress on, a new stage at once and otherwise every TELL_S."""
+def _chosen(front: list[Json]) -> Point:
+    return Point(next((point["point"] for point in front if point["chosen"]), None))
 
-    def __init__(self, write: Callable[[Json], None]) -> None:
+
+class _Teller:
+    """Passes on every front, and the latest progress: a new stage at once, else every TELL_S."""
+
+    def __init__(
+        self, write: Callable[[Json], None], write_front: Callable[[list[Json]], None]
+    ) -> None:
         self._write = write
+        self._write_front = write_front
         self._waiting: Json | None = None
         self._stage = ""
         self._told_at = 0.0
 
     def hear(self, message: Message) -> None:
-        """Keep the progress in a message, if there is any."""
+        """Keep the progress in a message, if there is any, and tell its front."""
+        if "front" in message:
+            self.tell(at_once=True)
+            self._write_front(message["front"])
         step = message.get("progress")
         if step is None:
             return

@@ -1,9 +1,10 @@
 """The process that does one job, so that its memory comes back and its crash is no one else's.
 
 It reads a Spec as one line of JSON from standard input, writes what happens as lines of JSON to
-standard output, {"progress": ...} and at most one {"failed": {type, message}}, and leaves the
-finished result as the folder ``out``, which appears whole or not at all. Standard input stays
-open as long as the worker lives; when it closes, this process ends.
+standard output, {"progress": ...}, {"front": [...]} where a point came to it, and at most one
+{"failed": {type, message}}, and leaves the finished result as the folder ``out``, which appears
+whole or not at all. Standard input stays open as long as the worker lives; when it closes, this
+process ends.
 """
 
 import ctypes
@@ -78,8 +79,15 @@ def main() -> None:
     def send(message: dict[str, Any]) -> None:
         channel.write(json.dumps(message).encode() + b"\n")
 
+    def tell(progress: Progress) -> None:
+        step = asdict(progress)
+        front = step.pop("front")
+        send({"progress": step})
+        if front is not None:
+            send({"front": [_scored(point) for point in front]})
+
     try:
-        _run(spec, lambda progress: send({"progress": asdict(progress)}))
+        _run(spec, tell)
     except Exception as error:
         _log.exception("attempt %d failed", spec.attempt)
         send({"failed": _failure(error)})
@@ -102,6 +110,11 @@ def _run(spec: Spec, listener: Callable[[Progress], None]) -> None:
             raise
         # Another attempt was first: there is one result, and it is that one.
         shutil.rmtree(spec.unfinished, ignore_errors=True)
+
+
+def _scored(point: dict[str, Any]) -> dict[str, Any]:
+    """A point as report.json has it: without the score that was not taken."""
+    return {name: value for name, value in point.items() if value is not None}
 
 
 def _failure(error: Exception) -> dict[str, str]:

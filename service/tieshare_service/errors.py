@@ -7,6 +7,7 @@
     │   ├── NoSuchDataset
     │   └── NoSuchJob
     ├── WrongState            the job is not in a state that allows this
+    ├── NoSuchPoint           the front of the job has no such point
     ├── IdempotencyConflict   a key used before, for another request
     ├── LeaseLost             the job belongs to another attempt by now
     ├── BadPageToken          not a token that a list returned
@@ -15,6 +16,7 @@
 ``type`` is stable: clients may branch on it. ``where`` names the id, field or setting.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -73,6 +75,16 @@ class WrongState(ServiceError):
     def __init__(self, job_id: str, status: str, wanted: str) -> None:
         super().__init__(f"the job is {status}: it can't be {wanted}", where=job_id)
         self.status = status
+
+
+class NoSuchPoint(ServiceError):
+    """The job has no file of this point."""
+
+    type = "no-such-point"
+
+    def __init__(self, point: int | None, file: str, there: Sequence[int]) -> None:
+        known = f"it has {', '.join(map(str, there))}" if there else "it has none"
+        super().__init__(f"the job has no {file} file of point {point}; {known}", where="point")
 
 
 class IdempotencyConflict(ServiceError):

@@ -45,6 +45,14 @@ def write(connection: Connection, job_id: str, **values: Any) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
+def note(
+    connection: Connection, now: float, job_id: str, kind: EventType, data: Json, **values: Any
+) -> None:
+    """Change columns but not the status, with the event that tells it."""
+    write(connection, job_id, updated_at=now, **values)
+    tell(connection, now, job_id, kind, data)
+
+
 def move(connection: Connection, now: float, job_id: str, status: Status, **values: Any) -> Job:
     """Change the status, with the event that tells it."""
     write(connection, job_id, status=status, updated_at=now, **values)

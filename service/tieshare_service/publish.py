@@ -4,7 +4,8 @@
     models/NAME/VERSION/model.onnx
 
 A version's folder appears at once and whole: it is filled under a hidden name, synced, renamed.
-A job has one version however often it is published.
+A job has one version however often its result is published; every other point of its front that
+is put into service after that is one more.
 """
 
 import re
@@ -12,14 +13,26 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Literal
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, select, update
 
 from tieshare_service.durable import rename_synced, sync, write_synced
 from tieshare_service.records import versions
 
+ServedFile = Literal["shared", "packed"]
+
 MODEL_FILE = "model.onnx"
 LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Point:
+    """A result of a job: its number in the front, None where there is no front, and its file."""
+
+    point: int | None
+    file: ServedFile = "shared"
 
 
 @dataclass(frozen=True)
@@ -42,29 +55,42 @@ class Publisher:
     def __init__(self, engine: Engine, models_dir: Path) -> None:
         self._engine = engine
         self._models_dir = models_dir
+        # Of two threads with the same version one would sweep away what the other is writing.
+        self._writing = Lock()
 
-    def publish(self, job_id: str, name: str, model: bytes) -> Served:
-        """Serve ``model`` as the next version of ``name``, or as the one this job has already."""
-        served = self._reserve(job_id, served_name(name))
-        folder = self._models_dir / served.name
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            sync(self._models_dir)
-        _put_config(folder)
-        _put_version(folder / str(served.version), model)
-        return served
+    def publish(self, job_id: str, name: str, model: bytes, point: Point) -> Served:
+        """Serve a job's result as the next version of ``name``, or as the one it has already."""
+        return self._put(self._reserve(job_id, served_name(name), point, again=True), model)
 
-    def _reserve(self, job_id: str, name: str) -> Served:
-        mine = select(versions.c.name, versions.c.version).where(versions.c.job_id == job_id)
+    def publish_other(self, job_id: str, name: str, model: bytes, point: Point) -> Served:
+        """Serve another point as the next version; the job's newest where it is this point."""
+        return self._put(self._reserve(job_id, served_name(name), point, again=False), model)
+
+    def _reserve(self, job_id: str, name: str, point: Point, *, again: bool) -> Served:
+        newest = select(versions).where(versions.c.job_id == job_id)
+        newest = newest.order_by(versions.c.version.desc()).limit(1)
         last = select(func.coalesce(func.max(versions.c.version), 0)).where(versions.c.name == name)
+        held = {"point": point.point, "file": point.file}
         with self._engine.begin() as connection:
-            row = connection.execute(mine).one_or_none()
-            if row is not None:
+            row = connection.execute(newest).one_or_none()
+            if row is not None and (again or Point(row.point, row.file) == point):
+                mine = (versions.c.name == row.name) & (versions.c.version == row.version)
+                connection.execute(update(versions).where(mine).values(held))
                 return Served(row.name, row.version)
             version = connection.scalars(last).one() + 1
-            entry = {"name": name, "version": version, "job_id": job_id}
+            entry = {"name": name, "version": version, "job_id": job_id, **held}
             connection.execute(insert(versions).values(entry))
             return Served(name, version)
+
+    def _put(self, served: Served, model: bytes) -> Served:
+        folder = self._models_dir / served.name
+        with self._writing:
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                sync(self._models_dir)
+            _put_config(folder)
+            _put_version(folder / str(served.version), model)
+        return served
 
 
 def _put_config(folder: Path) -> None:

@@ -36,12 +36,13 @@ from tieshare_service.job_rows import (
     find,
     held,
     move,
+    note,
     require_uploads,
-    tell,
     tell_status,
     write,
 )
 from tieshare_service.pages import page
+from tieshare_service.publish import Point, Served
 from tieshare_service.records import (
     Artifact,
     Event,
@@ -59,6 +60,7 @@ _FRESH: Json = {
     "stage": None,
     "progress": None,
     "metrics": {},
+    "front": None,
     "leases_lost": 0,
     "cancel_requested": False,
     "error": None,
@@ -179,6 +181,16 @@ class Queue:
             require_uploads(connection, job.model_id, job.dataset_id)
             return move(connection, self._now(), job_id, "queued", **_FRESH)
 
+    def published(self, job_id: str, served: Served, point: Point) -> None:
+        """Record what is served now of a job that has a result; what it says already is no news."""
+        with self._engine.begin() as connection:
+            job = find(connection, job_id, lock=True)
+            result = job.result or {}
+            if served.version > (result.get("served") or {"version": 0})["version"]:
+                changed = {"served": asdict(served)}
+                told: Json = {**changed, **asdict(point)}
+                note(connection, self._now(), job_id, "published", told, result=result | changed)
+
     # What a worker may do.
 
     def claim(self, worker: str, lease_s: float) -> Job | None:
@@ -227,11 +239,16 @@ class Queue:
         stage, metrics = step.pop("stage"), step.pop("metrics", {})
         with self._engine.begin() as connection:
             job = held(connection, job_id, attempt)
-            known = job.metrics | metrics
-            now = self._now()
-            write(connection, job_id, stage=stage, progress=step, metrics=known, updated_at=now)
-            told = {"stage": stage, **step, "metrics": known}
-            tell(connection, now, job_id, "progress", told)
+            known = {"stage": stage, "metrics": job.metrics | metrics}
+            told = known | step
+            note(connection, self._now(), job_id, "progress", told, progress=step, **known)
+
+    def front(self, job_id: str, attempt: int, front: Sequence[Json]) -> None:
+        """Record the front as it stands: all of its points."""
+        with self._engine.begin() as connection:
+            held(connection, job_id, attempt)
+            told = {"front": list(front)}
+            note(connection, self._now(), job_id, "front", told, **told)
 
     def succeed(
         self, job_id: str, attempt: int, result: Json, made: Sequence[Artifact] = ()

@@ -29,8 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from tieshare_service.upgrade import upgrade
+
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
-EventType = Literal["status", "progress"]
+EventType = Literal["status", "progress", "front", "published"]
 Json = dict[str, Any]
 
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
@@ -72,6 +74,7 @@ jobs = _numbered(
     Column("stage", String),
     Column("progress", _json),
     Column("metrics", _json, nullable=False),
+    Column("front", _json),
     Column("attempt", Integer, nullable=False),
     Column("leases_lost", Integer, nullable=False),
     Column("worker", String),
@@ -112,7 +115,9 @@ versions = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), unique=True),
+    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), index=True),
+    Column("point", Integer),
+    Column("file", String, nullable=False),
 )
 
 workers = Table(
@@ -162,6 +167,7 @@ class Job:
     stage: str | None
     progress: Json | None
     metrics: Json
+    front: list[Json] | None
     attempt: int
     leases_lost: int
     worker: str | None
@@ -207,7 +213,7 @@ def from_row(kind: type[Row], row: RowMapping) -> Row:
 
 
 def open_database(where: Path | str) -> Engine:
-    """The database in a file or at a URL, with its tables made where they were missing.
+    """The database in a file or at a URL, with the tables and columns made that were missing.
 
     On SQLite every transaction of ``engine.begin()`` holds the write lock from its first line,
     so that what it read still stands when it writes; ``reading(engine)`` holds none.
@@ -225,6 +231,7 @@ def open_database(where: Path | str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     with engine.begin() as connection:
         metadata.create_all(connection)
+        upgrade(connection, jobs, versions)
     return engine
 
 

@@ -9,6 +9,7 @@ import orjson
 
 from tieshare.data import check_fit
 from tieshare.errors import RecipeError
+from tieshare.named import check_card
 from tieshare.recipe import Recipe
 from tieshare_service.catalog import Catalog
 from tieshare_service.errors import NotFound
@@ -46,6 +47,7 @@ def plan(models: Catalog[ModelRecord], datasets: Catalog[DatasetRecord], asked: 
     recipe = _recipe(asked)
     model, dataset = models.get(asked.model_id), datasets.get(asked.dataset_id)
     check_fit(model.card, dataset.card, recipe)
+    check_card(model.card, recipe)
     name = asked.name or served_name(model.name)
     return Plan(model.id, dataset.id, name, recipe.to_dict())
 

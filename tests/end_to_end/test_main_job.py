@@ -21,7 +21,7 @@ from onnx import numpy_helper, parser
 from sklearn.datasets import load_digits
 from torch import nn
 
-from tieshare_service.client import Client, Job, JobCancelled, Retry
+from tieshare_service.client import Client, Job, JobCancelled, Retry, Served
 
 pytestmark = pytest.mark.slow
 
@@ -119,9 +119,15 @@ def trained(images: np.ndarray, labels: np.ndarray) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def infer(service: Service, name: str, x: np.ndarray) -> np.ndarray:
+@pytest.fixture(scope="module")
+def smaller(client: Client, submit: Callable[..., Job]) -> Job:
+    """A job that has succeeded."""
+    return client.jobs.wait(submit(SHORT, "smaller").id, timeout_s=240)
+
+
+def infer(service: Service, served: Served, x: np.ndarray) -> np.ndarray:
     """The answer of the inference endpoint, as soon as it has the model."""
-    url = f"{service.inference}/v2/models/{name}"
+    url = f"{service.inference}/v2/models/{served.name}/versions/{served.version}"
     deadline = time.monotonic() + 5
     while not httpx.get(f"{url}/ready").is_success:
         assert time.monotonic() < deadline
@@ -133,30 +139,75 @@ def infer(service: Service, name: str, x: np.ndarray) -> np.ndarray:
     return np.array(output["data"], np.float32).reshape(output["shape"])
 
 
+def answer(file: Path, x: np.ndarray) -> np.ndarray:
+    """What the model in the file gives in plain ONNX Runtime."""
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
 def test_a_posted_network_comes_back_smaller_and_is_served(
     service: Service,
     client: Client,
-    submit: Callable[..., Job],
+    smaller: Job,
     digits: tuple[np.ndarray, np.ndarray],
     tmp_path: Path,
 ) -> None:
-    job = client.jobs.wait(submit(SHORT, "smaller").id, timeout_s=120)
-    assert job.result is not None
-    assert job.result.served is not None
-    for artifact in client.jobs.artifacts(job.id):
-        client.jobs.download(job.id, artifact.name, tmp_path / artifact.name)
-    report = job.result.report
+    assert smaller.result is not None
+    for artifact in client.jobs.artifacts(smaller.id):
+        client.jobs.download(smaller.id, artifact.name, tmp_path / artifact.name)
+    report = smaller.result.report
     shared = (tmp_path / "shared.onnx").read_bytes()
-    session = ort.InferenceSession(shared, providers=["CPUExecutionProvider"])
-    x, y = digits[0][:32], digits[1]
-    (expected,) = session.run(None, {"x": x})
+    x, y = digits
+    expected = answer(tmp_path / "shared.onnx", x[:32])
 
-    assert np.array_equal(infer(service, "smaller", x), expected)
-    assert (job.result.served.name, job.result.served.version) == ("smaller", 1)
+    assert np.array_equal(infer(service, Served("smaller", 1), x[:32]), expected)
+    assert smaller.result.served == Served("smaller", 1)
     assert report["shared"]["bytes"] == len(shared) < report["baseline"]["bytes"]
     assert report["shared"]["compression_ratio"] > 1
-    (answers,) = session.run(None, {"x": digits[0]})
+    answers = answer(tmp_path / "shared.onnx", x)
     assert (np.argmax(answers, axis=1) == y).mean() > 0.85
+
+
+def test_the_front_was_told_as_it_grew_and_each_point_has_its_files(
+    client: Client, smaller: Job
+) -> None:
+    assert smaller.front
+    assert smaller.result is not None
+    grown = [
+        len(event.data["front"])
+        for event in client.jobs.events(smaller.id)
+        if event.type == "front"
+    ]
+    made = {artifact.name: artifact.bytes for artifact in client.jobs.artifacts(smaller.id)}
+
+    assert 1 <= grown[0] <= grown[-1] == len(smaller.front)
+    assert [point.point for point in smaller.front] == list(range(1, len(smaller.front) + 1))
+    assert [point.chosen for point in smaller.front].count(True) == 1
+    assert {"front.png", "front.svg", "packed.onnx", "report.json", "tied.onnx"} < set(made)
+    for point in smaller.front:
+        assert made[f"point-{point.point}.shared.onnx"] == point.bytes
+        assert made[f"point-{point.point}.packed.onnx"] == point.packed_bytes
+
+
+def test_another_point_of_the_front_is_served_with_no_training(
+    service: Service,
+    client: Client,
+    smaller: Job,
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    assert smaller.front
+    smallest = smaller.front[-1].point
+    served = client.jobs.publish(smaller.id, smallest, "packed")
+    name = f"point-{smallest}.packed.onnx"
+    file = client.jobs.download(smaller.id, name, tmp_path / name)
+    x = digits[0][:32]
+
+    assert (served.name, served.version > 1) == ("smaller", True)
+    assert np.array_equal(infer(service, served, x), answer(file, x))
+    job = client.jobs.get(smaller.id)
+    assert job.result is not None
+    assert (job.result.served, job.attempt) == (served, 1)
 
 
 def test_a_job_that_would_run_for_hours_is_cancelled_at_once(
@@ -190,4 +241,6 @@ def test_a_killed_api_comes_back_and_the_job_never_noticed(
     assert seen == list(range(1, len(seen) + 1))
     assert service.pid("api") != killed
     assert (done.status, done.attempt) == ("succeeded", 1)
-    assert len(client.jobs.artifacts(job.id)) == 3
+    assert {"tied.onnx", "shared.onnx", "packed.onnx", "report.json"} <= {
+        artifact.name for artifact in client.jobs.artifacts(job.id)
+    }

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from examples import digits, service
+
+from tieshare.recipe import Target
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -166,7 +168,7 @@ def test_two_ids_make_a_job_that_succeeds(reader: Reader) -> None:
     last = reader.answer("/events").text.rstrip().splitlines()[-1]
 
     assert posted.status == 202
-    assert posted.json["recipe"]["target"] == {"max_drop": 0.01, "min_ratio": None}
+    assert posted.json["recipe"]["target"] == asdict(Target(max_drop=0.01))
     assert (asked.status, asked.json["id"]) == (200, posted.json["id"])
     assert json.loads(last.removeprefix("data: "))["status"] == "succeeded"
 

@@ -26,6 +26,7 @@ from tieshare.graph import describe, find_heads
 from tieshare.graph.tensors import with_tensors
 from tieshare.job import Job
 from tieshare.objective import Objective
+from tieshare.plan import plan
 from tieshare.progress import Listener, Narrator, silent
 from tieshare.recipe import Recipe, Target
 from tieshare.trainer import Trainer, descend
@@ -70,7 +71,8 @@ def _job_of(
     given: dict[str, Any] = {"path_epochs": 14, "retrain_epochs": 3, "batch_size": 64}
     made = Recipe(**({"target": Target(min_ratio=4.0)} | given | recipe))
     splits = fit(data, asdict(describe(model)), made)
-    narrator = Narrator(listener, made.path_epochs or 1, made.retrain_epochs or 1)
+    planned = plan(made, len(splits.train))
+    narrator = Narrator(listener, planned.path_epochs, planned.stage2_epochs)
     return Job(model, splits, made, Checkpoints(folder), narrator)
 
 

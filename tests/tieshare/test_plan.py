@@ -31,6 +31,14 @@ def test_a_point_is_retrained_for_half_as_long_as_the_path() -> None:
     assert plan(Recipe(path_epochs=1), 51_200).retrain_epochs == 1
 
 
+@pytest.mark.parametrize(("retrain", "rounded"), [(1, 1), (7, 1), (8, 2), (50, 12)])
+def test_values_are_rounded_for_a_quarter_as_long_and_at_least_an_epoch(
+    retrain: int, rounded: int
+) -> None:
+    planned = plan(Recipe(retrain_epochs=retrain), 1_000)
+    assert (planned.round_epochs, planned.stage2_epochs) == (rounded, retrain + rounded)
+
+
 def test_what_the_recipe_says_comes_first() -> None:
     recipe = Recipe(path_epochs=7, retrain_epochs=11, batch_size=5)
     assert plan(recipe, 1_000) == Plan(path_epochs=7, retrain_epochs=11, batch=5)

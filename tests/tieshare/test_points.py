@@ -13,12 +13,14 @@ from tieshare.graph import tensors, to_rows
 from tieshare.job import Job
 from tieshare.points import Points
 from tieshare.progress import Listener, Progress, silent
+from tieshare.rounding import rounded
 from tieshare.search import Point
 from tieshare.stage1 import RisingPath
 
 Make = Callable[..., Job]
 EPOCH = 3
 USUAL, LOOSE = Point(EPOCH, 0.6), Point(EPOCH, 0.0)
+COARSE = Point(EPOCH, 0.6, bits=4)
 
 
 class Cut(Exception):
@@ -121,6 +123,47 @@ def test_layers_that_were_not_regularised_are_not_tied(points_of: Callable[..., 
     assert found["w2"][1] == found["w2"][0]
 
 
+@pytest.mark.parametrize("point", [USUAL, COARSE, Point(EPOCH, 0.6, bits=16)])
+def test_the_values_of_every_layer_are_those_of_so_many_bits(
+    points_of: Callable[..., Points], point: Point
+) -> None:
+    candidate = points_of().retrain(point)
+    bits = dict(candidate.bits)
+    assert set(bits) == {"w1", "w2"}
+    assert all(found >= point.bits for found in bits.values())
+    values = tensors(candidate.tied)
+    for name, found in bits.items():
+        if found == 4:
+            assert len(np.unique(values[name])) <= 16
+        else:
+            assert np.array_equal(rounded(values[name], found, unit_axis=1), values[name])
+
+
+def test_a_network_that_stands_any_rounding_gets_the_bits_of_the_point(
+    points_of: Callable[..., Points], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tieshare.bits.ALLOWED", 1.0)
+    for point in (USUAL, COARSE):
+        candidate = points_of().retrain(point)
+        assert candidate.bits == (("w1", point.bits), ("w2", point.bits))
+
+
+def test_bits_do_not_change_what_is_dead_or_tied(points_of: Callable[..., Points]) -> None:
+    points = points_of()
+    usual, coarse = points.retrain(USUAL), points.retrain(COARSE)
+    assert (coarse.ratio, coarse.unique) == (usual.ratio, usual.unique)
+    assert rows(coarse.tied) == rows(usual.tied)
+    assert coarse.tied.SerializeToString() != usual.tied.SerializeToString()
+
+
+def test_points_are_missing_until_they_are_retrained(points_of: Callable[..., Points]) -> None:
+    points = points_of()
+    assert points.missing([USUAL, LOOSE, COARSE]) == [USUAL, LOOSE, COARSE]
+    points.retrain(LOOSE)
+    assert points.missing([USUAL, LOOSE, COARSE]) == [USUAL, COARSE]
+    assert points_of().missing([LOOSE]) == []
+
+
 def test_a_point_that_was_retrained_is_not_trained_again(points_of: Callable[..., Points]) -> None:
     first = points_of().retrain(USUAL)
     heard: list[Progress] = []
@@ -129,7 +172,7 @@ def test_a_point_that_was_retrained_is_not_trained_again(points_of: Callable[...
     assert again.tied.SerializeToString() == first.tied.SerializeToString()
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
 def test_a_point_that_was_cut_off_ends_as_the_whole_one(
     points_of: Callable[..., Points], epoch: int
 ) -> None:
@@ -142,7 +185,8 @@ def test_a_point_that_was_cut_off_ends_as_the_whole_one(
         points_of("cut", cut).retrain(USUAL)
     heard: list[Progress] = []
     resumed = points_of("cut", heard.append).retrain(USUAL)
-    assert [item.done for item in heard] == list(range(epoch + 1, 4))
+    assert [item.done for item in heard] == list(range(epoch + 1, 5))
+    assert resumed.bits == whole.bits
     assert resumed.tied.SerializeToString() == whole.tied.SerializeToString()
     assert resumed.right.tolist() == whole.right.tolist()
 
@@ -151,10 +195,7 @@ def test_only_the_outcome_is_kept_of_a_point(points_of: Callable[..., Points]) -
     points = points_of()
     points.retrain(USUAL)
     checkpoints: Checkpoints = points.job.checkpoints
-    assert sorted(path.name for path in checkpoints.folder.iterdir()) == [
-        "epoch-3.npz",
-        "point-3-0.6.npz",
-    ]
+    assert [path.name for path in checkpoints.folder.glob("*point*")] == ["made-point-3-0.6-8.pt"]
 
 
 def test_every_epoch_is_told_with_its_numbers(points_of: Callable[..., Points]) -> None:
@@ -162,7 +203,7 @@ def test_every_epoch_is_told_with_its_numbers(points_of: Callable[..., Points]) 
     points = points_of(listener=heard.append)
     candidate = points.retrain(USUAL)
     assert [(item.stage, item.done, item.total) for item in heard] == [
-        ("retrain", epoch, 3) for epoch in (1, 2, 3)
+        ("retrain", epoch, 4) for epoch in (1, 2, 3, 4)
     ]
     found = rows(candidate.tied).values()
     assert heard[-1].metrics == {
@@ -189,7 +230,7 @@ def test_a_layer_with_less_than_a_fiftieth_of_the_weights_is_left_untied(
     """32-10 has 320 of 2,368 weights: tied by the rule as it is, untied if the share were 0.2."""
 
     def clusters(points: Points) -> list[int]:
-        values = tensors(points._tied(LOOSE))
+        values = tensors(points.start(LOOSE))
         layers = points.job.structure.layers
         return [read_rows(to_rows(layer, values[layer.weight])).clusters for layer in layers]
 

@@ -50,6 +50,11 @@ def test_the_limits_themselves_are_allowed() -> None:
     ("field", "value"),
     [
         ("penalty", "ridge"),
+        ("penalty", "none"),
+        ("tie_by", "norm"),
+        ("device", "cuda:1"),
+        ("bits", 5),
+        ("bits", 0),
         ("task", "clustering"),
         ("path_epochs", 0),
         ("retrain_epochs", -1),
@@ -77,7 +82,21 @@ def test_a_value_out_of_range_is_refused_by_the_name_of_its_field(field: str, va
 
 def test_what_is_allowed_is_said_where_there_are_few_choices() -> None:
     error = refused(lambda: Recipe.from_dict({"penalty": "ridge"}))
-    assert error.message == "must be one of growl, oscar, group_lasso, l1, weight_decay"
+    assert error.message == "must be one of growl, oscar, slope, group_lasso, l1, weight_decay"
+
+
+@pytest.mark.parametrize("name", ["ridge", "", None, ["l1"], 3])
+def test_a_layers_penalty_that_is_not_known_is_named_by_its_layer(name: Any) -> None:
+    error = refused(lambda: Recipe.from_dict({"penalties": {"fc1": "l1", "/conv.2": name}}))
+    assert error.where == "penalties./conv.2"
+    assert error.message.endswith("weight_decay, none")
+
+
+def test_layers_are_given_penalties_by_name_or_left_alone() -> None:
+    recipe = Recipe.from_dict({"penalties": {"fc1": "slope", "fc2": "none"}})
+    assert recipe.penalties == {"fc1": "slope", "fc2": "none"}
+    assert recipe.to_dict()["penalties"] == {"fc1": "slope", "fc2": "none"}
+    assert Recipe().penalties == {}
 
 
 def test_every_penalty_that_may_be_named_exists() -> None:
@@ -87,7 +106,8 @@ def test_every_penalty_that_may_be_named_exists() -> None:
 def test_plain_data_and_back_is_the_same_recipe() -> None:
     recipe = Recipe(Target(min_ratio=20.0), penalty="oscar", l2=1e-4, tie=False, path_epochs=9)
     plain = recipe.to_dict()
-    assert plain["target"] == {"max_drop": None, "min_ratio": 20.0}
+    set_in_target = {name: value for name, value in plain["target"].items() if value is not None}
+    assert set_in_target == {"min_ratio": 20.0}
     assert plain["temperature"] == 4.0
     assert Recipe.from_dict(plain) == recipe
 
@@ -112,6 +132,13 @@ def test_an_unknown_field_is_named() -> None:
         ("batch_size", True),
         ("tie", 1),
         ("tie", None),
+        ("penalties", ["l1"]),
+        ("penalties", "l1"),
+        ("bits", "8"),
+        ("bits", 8.0),
+        ("bits", True),
+        ("device", None),
+        ("tie_by", 1),
         ("seed", 1.0),
         ("l2", "little"),
         ("distill", None),

@@ -1,17 +1,17 @@
 import math
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from onnx import ModelProto
 
-from tieshare.errors import UnsupportedModel
-from tieshare.graph import Layer, structure_of, to_rows
-from tieshare.penalties import L1, PENALTIES, OrderedRows, row_weights
+from tieshare.errors import RecipeError, UnsupportedModel
+from tieshare.graph import structure_of
+from tieshare.penalties import L1, OrderedRows, WeightDecay, row_weights, slope_weights
 from tieshare.recipe import PenaltyName, Recipe
-from tieshare.regularised import Regularised, Rows, regularised, shrink, typical_size
+from tieshare.regularised import Regularised, regularised
+from tieshare.tie_groups import TiedRows
 from tieshare.twin import Twin, from_onnx
 
 Fresh = Callable[..., ModelProto]
@@ -39,13 +39,20 @@ def lam(item: Regularised) -> Array:
 MLP = "g (float[N,64] x) => (float[N,10] y) { h = Gemm(x, w1, b1) r = Relu(h) y = Gemm(r, w2, b2) }"
 
 
-@pytest.mark.parametrize(("penalty", "fraction"), [("growl", 0.5), ("oscar", 1.0)])
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        ("growl", row_weights(64)),
+        ("oscar", row_weights(64, fraction=1.0)),
+        ("slope", slope_weights(64)),
+    ],
+)
 def test_rows_that_are_one_unit_each_get_equal_weights(
-    fresh: Fresh, penalty: PenaltyName, fraction: float
+    fresh: Fresh, penalty: PenaltyName, expected: Array
 ) -> None:
     model = fresh(MLP, w1=(64, 32), b1=(32,), w2=(32, 10), b2=(10,))
     twin, (first, second) = shares(model, penalty=penalty)
-    assert lam(first).tolist() == row_weights(64, fraction=fraction).tolist()
+    assert lam(first).tolist() == expected.tolist()
     assert lam(second).tolist() == [1.0] * 32
     # The death of a hidden unit saves 65 weights beside the ten that read it.
     norms = [np.linalg.norm(twin.tensors()[name], axis=1).mean() for name in ("w1", "w2")]
@@ -140,113 +147,108 @@ def test_layers_that_read_the_same_flattened_rows_keep_them_apart_from_their_cha
     assert joined(items) == {"w1 w2": [list(range(8))] * 2}
 
 
-def layer_of(shape: tuple[int, ...]) -> Layer:
-    """A Conv weight (out, in, kh, kw) or a Gemm weight (in, out)."""
-    conv = len(shape) == 4
-    rows, units = (shape[1], shape[0]) if conv else shape
-    return Layer(
-        name="layer",
-        operator="Conv" if conv else "Gemm",
-        weight="w",
-        bias=None,
-        row_axis=1 if conv else 0,
-        unit_axis=0 if conv else 1,
-        rows=rows,
-        units=units,
-        columns=int(np.prod(shape)) // rows,
-        kernel=shape[2:],
-        input="x",
-        output="y",
-        node=0,
-        slot=1,
-        bias_node=None,
-        uses=1,
-    )
+def named(model: ModelProto) -> dict[str, str]:
+    """The name of each layer by its weight."""
+    return {layer.weight: layer.name for layer in structure_of(model).layers}
 
 
-def part(shape: tuple[int, ...], groups: list[int] | None = None) -> Rows:
-    layer = layer_of(shape)
-    return Rows(layer, torch.tensor(groups or range(layer.rows)))
+def refused(model: ModelProto, **recipe: Any) -> RecipeError:
+    with pytest.raises(RecipeError) as caught:
+        shares(model, **recipe)
+    return caught.value
 
 
-def drawn(*shape: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+@pytest.fixture
+def chain(fresh: Fresh) -> ModelProto:
+    return fresh(MLP, w1=(64, 32), b1=(32,), w2=(32, 10), b2=(10,))
 
 
-def all_of(groups: int) -> torch.Tensor:
-    return torch.ones(groups, dtype=torch.bool)
+def test_a_layer_may_have_a_penalty_of_its_own(chain: ModelProto) -> None:
+    names = named(chain)
+    _, (first, second) = shares(chain, penalties={names["w1"]: "l1"}, l2=0.1)
+    assert (first.penalty, lam(second).tolist()) == (L1(l2=0.1), [1.0] * 32)
+    _, (first, second) = shares(chain, penalties={names["w2"]: "weight_decay"})
+    assert lam(first).tolist() == row_weights(64).tolist()
+    assert second.penalty == WeightDecay()
 
 
-@pytest.mark.parametrize("shape", [(9, 4), (3, 9, 2, 2)])
-@pytest.mark.parametrize("name", get_args(PenaltyName))
-def test_a_shrunk_weight_is_the_prox_of_its_rows(name: PenaltyName, shape: tuple[int, ...]) -> None:
-    layer, penalty = layer_of(shape), PENALTIES[name](9, 0.3).at(0.7)
-    weight = drawn(*shape)
-    expected = penalty.prox(to_rows(layer, weight.numpy()), 0.5)
-    alive = shrink([weight], [part(shape)], penalty, step=0.5, alive=all_of(9))
-    assert to_rows(layer, weight.numpy()) == pytest.approx(expected, abs=1e-6)
-    assert alive.tolist() == expected.any(axis=1).tolist()
+def test_a_penalty_that_a_layer_is_given_by_its_name_is_taken_as_it_is(chain: ModelProto) -> None:
+    _, (_, second) = shares(chain, penalties={named(chain)["w2"]: "growl"})
+    assert lam(second).tolist() == row_weights(32).tolist()
 
 
-@pytest.mark.parametrize("name", get_args(PenaltyName))
-def test_the_prox_of_layers_that_die_together_is_that_of_the_matrix_they_make_side_by_side(
-    name: PenaltyName,
+def test_a_layer_that_is_given_none_is_left_alone(chain: ModelProto) -> None:
+    _, items = shares(chain, penalties={named(chain)["w2"]: "none"})
+    assert [layer.weight for item in items for layer in item.layers] == ["w1"]
+
+
+def test_not_all_layers_can_be_left_alone(chain: ModelProto) -> None:
+    error = refused(chain, penalties=dict.fromkeys(named(chain).values(), "none"))
+    assert error.where == "penalties"
+
+
+def test_a_layer_that_is_not_there_is_named_with_those_that_are(chain: ModelProto) -> None:
+    error = refused(chain, penalties={"fc9": "l1"})
+    assert error.where == "penalties.fc9"
+    assert all(name in error.message for name in named(chain).values())
+
+
+def test_a_layer_of_which_no_row_can_go_takes_no_penalty(fresh: Fresh) -> None:
+    model = fresh(CONV, k=(6, 1, 3, 3), c=(6,), w=(54, 10), b=(10,))
+    names = named(model)
+    error = refused(model, penalties={names["k"]: "l1"})
+    assert error.where == f"penalties.{names['k']}"
+    assert names["w"] in error.message
+    _, items = shares(model, penalties={names["k"]: "none"})
+    assert len(items) == 1
+
+
+RESIDUAL = (
+    "g (float[N,4] x) => (float[N,2] y)"
+    "{ a = Gemm(x, w1, b1) h = MatMul(a, w2) r = Relu(h) i = MatMul(r, w3) s = Add(a, i)"
+    "  y = Gemm<transB = 1>(s, w4, b4) }"
+)
+SIZES = {"w1": (4, 5), "b1": (5,), "w2": (5, 6), "w3": (6, 5), "w4": (2, 5), "b4": (2,)}
+
+
+def test_the_name_that_one_layer_is_given_holds_for_all_that_read_the_same_units(
+    fresh: Fresh,
 ) -> None:
-    shapes = [(9, 4), (3, 9, 2, 2)]
-    sizes = torch.linspace(0.1, 2, 9)
-    weights = [drawn(9, 4) * sizes[:, None], drawn(3, 9, 2, 2) * sizes[:, None, None]]
-    matrices = [to_rows(layer_of(s), w.numpy()) for s, w in zip(shapes, weights, strict=True)]
-    penalty = PENALTIES[name](9, 0.3).at(3.0)
-    expected = penalty.prox(np.hstack(matrices), 0.5)  # (9, 16)
-    alive = shrink(weights, [part(s) for s in shapes], penalty, step=0.5, alive=all_of(9))
-    for shape, weight, W in zip(shapes, weights, np.hsplit(expected, [4]), strict=True):
-        assert to_rows(layer_of(shape), weight.numpy()) == pytest.approx(W, abs=1e-6)
-    assert alive.tolist() == expected.any(axis=1).tolist()
-    assert name not in ("growl", "group_lasso", "oscar") or 0 < alive.sum() < 9
+    model = fresh(RESIDUAL, **SIZES)
+    for weight in ("w2", "w4"):
+        _, items = shares(model, penalties={named(model)[weight]: "l1"})
+        kinds = {item.layers[0].weight: type(item.penalty) for item in items}
+        assert kinds == {"w2": L1, "w3": OrderedRows}
+    _, items = shares(model, penalties={named(model)["w4"]: "none"})
+    assert joined(items) == {"w3": [[0, 1, 2, 3, 4, 5]]}
 
 
-def test_rows_of_a_group_are_found_wherever_a_layer_has_them() -> None:
-    """Group 2 is a row of the second layer alone; the groups of the first are turned round."""
-    first, second = drawn(2, 3), drawn(3, 3)
-    stacked = np.zeros((3, 6), dtype=np.float32)
-    stacked[[1, 0], :3], stacked[:, 3:] = first.numpy(), second.numpy()
-    penalty = PENALTIES["group_lasso"](3, 0.0).at(0.8)
-    expected = penalty.prox(stacked, 1.0)
-    shrink(
-        [first, second],
-        [part((2, 3), [1, 0]), part((3, 3))],
-        penalty,
-        step=1.0,
-        alive=all_of(3),
-    )
-    assert first.numpy() == pytest.approx(expected[[1, 0], :3], abs=1e-6)
-    assert second.numpy() == pytest.approx(expected[:, 3:], abs=1e-6)
+def test_two_names_for_layers_that_read_the_same_units_are_refused(fresh: Fresh) -> None:
+    model = fresh(RESIDUAL, **SIZES)
+    first, second = (named(model)[weight] for weight in ("w2", "w4"))
+    error = refused(model, penalties={first: "l1", second: "none"})
+    assert error.where == f"penalties.{second}"
+    assert repr(first) in error.message
+    assert repr(second) in error.message
+    assert shares(model, penalties={first: "l1", second: "l1"})
 
 
-def test_shrinking_zeroes_the_rows_that_were_dead_before() -> None:
-    weight = torch.ones(3, 9, 2, 2)
-    was = torch.tensor([True] * 5 + [False] * 4)
-    penalty = PENALTIES["growl"](9, 0.0)
-    alive = shrink([weight], [part((3, 9, 2, 2))], penalty, step=0.0, alive=was)
-    assert alive.tolist() == was.tolist()
-    assert weight[:, :5].eq(1).all()
-    assert weight[:, 5:].eq(0).all()
+def test_rows_that_a_recipe_ties_are_one_group(chain: ModelProto) -> None:
+    tied = TiedRows(named(chain)["w1"], (1, 5, 63)), TiedRows(named(chain)["w1"], (7, 8))
+    twin, (first, second) = shares(chain, tie_groups=tied)
+    (groups,) = joined((first,))["w1"]
+    assert groups[1] == groups[5] == groups[63]
+    assert groups[7] == groups[8] != groups[1]
+    assert sorted(set(groups)) == list(range(first.groups)) == list(range(61))
+    assert len(lam(first)) == 61
+    assert second.groups == 32
+    squares = np.bincount(groups, (twin.tensors()["w1"] ** 2).sum(axis=1))
+    assert first.unit == pytest.approx(np.sqrt(squares).mean())
 
 
-def test_the_prox_that_would_leave_nothing_is_not_taken() -> None:
-    weight = torch.ones(9, 4)
-    was = torch.tensor([True] * 5 + [False] * 4)
-    penalty = PENALTIES["growl"](9, 0.0).at(1e9)
-    alive = shrink([weight], [part((9, 4))], penalty, step=1.0, alive=was)
-    assert alive.tolist() == was.tolist()
-    assert weight.sum(1).tolist() == [4.0] * 5 + [0.0] * 4
-
-
-def test_a_threshold_is_in_the_units_of_what_it_is_compared_with() -> None:
-    W, parts = [torch.tensor([[3.0, -4.0], [0.0, 1.0]])], [part((2, 2))]
-    assert typical_size(PENALTIES["growl"](2, 0.0), W, parts) == 3.0  # norms 5 and 1
-    assert typical_size(L1(), W, parts) == 2.0
-    assert typical_size(PENALTIES["weight_decay"](2, 0.0), W, parts) == 1.0
-    assert typical_size(PENALTIES["growl"](2, 0.0), [torch.zeros(2, 2)], parts) == 1.0
-    both = [torch.tensor([[3.0], [0.0]]), torch.tensor([[4.0], [1.0]])]
-    assert typical_size(PENALTIES["growl"](2, 0.0), both, [part((2, 1))] * 2) == 3.0
+def test_units_whose_rows_are_tied_in_one_layer_are_one_group_in_all_that_read_them(
+    fresh: Fresh,
+) -> None:
+    model = fresh(RESIDUAL, **SIZES)
+    _, items = shares(model, tie_groups=(TiedRows(named(model)["w4"], (3, 0)),))
+    assert joined(items)["w2 w4"] == [[0, 1, 2, 0, 3]] * 2

@@ -77,7 +77,7 @@ def test_a_row_that_reached_zero_stays_zero(path_of: Make) -> None:
     assert {name: dead(path, name) for name in ("w1", "w2")} == before
 
 
-@pytest.mark.parametrize("penalty", ["growl", "oscar", "group_lasso", "l1"])
+@pytest.mark.parametrize("penalty", ["growl", "oscar", "slope", "group_lasso", "l1"])
 def test_no_strength_zeroes_a_layer_whole(path_of: Make, penalty: PenaltyName) -> None:
     path = path_of(strength=1e9, penalty=penalty)
     for _ in range(2):
@@ -106,6 +106,15 @@ def test_l1_zeroes_entries_where_the_penalties_of_rows_zero_rows(path_of: Make) 
     assert ((W == 0).any(axis=1) & (W != 0).any(axis=1)).sum() > 32
     read = weights(rows)["w2"].any(axis=1)
     assert not ((V[:, read] == 0).any(axis=1) & V.any(axis=1)).any()
+
+
+def test_a_layer_that_is_left_alone_loses_no_row(path_of: Make) -> None:
+    second = path_of().regularised[1].name
+    path = path_of(strength=1.0, penalties={second: "none"})
+    snapshot = [path.epoch() for _ in range(3)][-1]
+    assert 0 < len(dead(path, "w1")) < 64
+    assert dead(path, "w2") == []
+    assert snapshot.alive_rows == 64 - len(dead(path, "w1"))
 
 
 def test_weight_decay_kills_no_row(path_of: Make) -> None:

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +9,22 @@ from onnx import ModelProto
 from tieshare.cluster import tie
 from tieshare.data import Dataset
 from tieshare.exports.count import count_shared, count_tied
+from tieshare.exports.macs import macs
+from tieshare.exports.packed import packed
 from tieshare.exports.shared import Shared, shared
 from tieshare.exports.tied import tied
+from tieshare.files import Files
 from tieshare.graph import structure_of, tensors
 from tieshare.job import Job
 from tieshare.measure import predict
 from tieshare.recipe import Target
-from tieshare.report import Report
+from tieshare.report import FrontPoint, Report
 from tieshare.search import Candidate, Choice, Point
 from tieshare.summary import summarise
 
 DENSE_BYTES = 12_345
 REGULARISED = ["Gemm_0", "Gemm_2"]
+BITS = {"Gemm_0": 8}
 
 
 def labels(n: int, dead: list[int], clusters: list[list[int]]) -> np.ndarray:
@@ -64,9 +68,26 @@ def choice(job: Job, *models: ModelProto, reached: bool = True) -> Choice:
     return Choice(tried[0], tried, reached)
 
 
+FRONT = (
+    FrontPoint(1, 2_000, 1.2, 9_000, 3_000, 2_368, {1: 9.0}, accuracy=0.97),
+    FrontPoint(2, 1_943, 1.24, 8_500, 2_600, 2_000, {1: 8.0}, accuracy=0.96, chosen=True),
+)
+
+
+def files(best: Choice, small: Shared, bits: Mapping[str, int] = BITS) -> Files:
+    """Of the chosen model; nothing is timed."""
+    small_packed = packed(small, bits)
+    return Files(best.chosen, small, small_packed, bits, macs(small.model), {1: 5.0, 32: 9.0})
+
+
+def summary(job: Job, model: ModelProto, small: Shared, *, reached: bool = True) -> Report:
+    best = choice(job, model, reached=reached)
+    return summarise(job, REGULARISED, best, files(best, small), FRONT, DENSE_BYTES)
+
+
 @pytest.fixture
-def report(job: Job, mlp: ModelProto, small: ModelProto, small_shared: Shared) -> Report:
-    return summarise(job, REGULARISED, choice(job, small, mlp), small_shared, DENSE_BYTES)
+def report(job: Job, small: ModelProto, small_shared: Shared) -> Report:
+    return summary(job, small, small_shared)
 
 
 def accuracy(job: Job, model: ModelProto) -> float:
@@ -80,6 +101,7 @@ def test_accuracy_is_that_of_each_file_on_the_test_split(
     assert report.baseline.accuracy == accuracy(job, mlp)
     assert report.tied.accuracy == accuracy(job, small)
     assert report.shared.accuracy == accuracy(job, small_shared.model)
+    assert report.packed.accuracy == accuracy(job, packed(small_shared, BITS))
     assert report.baseline.accuracy > report.tied.accuracy > 0.1
 
 
@@ -89,6 +111,8 @@ def test_bytes_are_those_of_the_files(
     assert report.baseline.bytes == DENSE_BYTES
     assert report.tied.bytes == len(small.SerializeToString())
     assert report.shared.bytes == len(small_shared.model.SerializeToString())
+    assert report.packed.bytes == len(packed(small_shared, BITS).SerializeToString())
+    assert report.packed.bytes < report.shared.bytes
 
 
 def test_unique_parameters_are_what_one_counts_by_hand(report: Report) -> None:
@@ -108,8 +132,14 @@ def test_the_shared_file_is_counted_as_it_is_stored(report: Report, small_shared
     assert report.shared.compression_ratio == pytest.approx(2_410 / stored.unique_parameters)
 
 
+def test_the_packed_file_has_the_parameters_of_the_shared_one(report: Report) -> None:
+    assert report.packed.parameters == report.shared.parameters
+    assert report.packed.unique_parameters == report.shared.unique_parameters
+    assert report.packed.compression_ratio == report.shared.compression_ratio
+
+
 def test_every_file_is_timed_at_batch_one_and_thirty_two(report: Report) -> None:
-    for file in (report.baseline, report.tied, report.shared):
+    for file in (report.baseline, report.tied, report.shared, report.packed):
         assert list(file.latency_us) == [1, 32]
         assert min(file.latency_us.values()) > 0
 
@@ -123,17 +153,11 @@ def test_every_layer_is_listed_with_its_rows_and_its_form(
     ]
     assert listed == [("Gemm_0", "Gemm", 64, 32, 61, 56), ("Gemm_2", "Gemm", 32, 10, 29, 28)]
     assert [item.form for item in report.layers] == [item.form for item in small_shared.choices]
+    assert [item.bits for item in report.layers] == [8, 32]
 
 
-def test_the_front_is_what_was_tried_and_one_of_it_is_the_result(
-    report: Report, job: Job, mlp: ModelProto, small: ModelProto
-) -> None:
-    points = [
-        (item.unique_parameters, item.compression_ratio, item.chosen) for item in report.front
-    ]
-    assert points == [(1_943, pytest.approx(2_410 / 1_943), True), (2_410, 1.0, False)]
-    scores = [float(job.trainer.right(job.twin(model)).mean()) for model in (small, mlp)]
-    assert [item.accuracy for item in report.front] == scores
+def test_the_front_is_the_one_that_was_found(report: Report) -> None:
+    assert report.front == FRONT
 
 
 def test_the_loss_on_the_held_out_samples_has_its_standard_error(
@@ -163,8 +187,9 @@ def test_the_recipe_is_there_with_every_default_filled_in(
 ) -> None:
     free = {"path_epochs": None, "retrain_epochs": None, "batch_size": None, "seed": 5}
     job = job_of(mlp, digits, tmp_path, **free)
-    report = summarise(job, REGULARISED, choice(job, small), small_shared, DENSE_BYTES)
-    assert report.recipe["target"] == {"max_drop": None, "min_ratio": 4.0}
+    report = summary(job, small, small_shared)
+    assert report.recipe["target"]["min_ratio"] == 4.0
+    assert [it for it in report.recipe["target"].values() if it is not None] == [4.0]
     assert (report.recipe["path_epochs"], report.recipe["retrain_epochs"]) == (150, 75)
     assert (report.recipe["batch_size"], report.recipe["task"]) == (32, "classes")
     assert None not in [report.recipe[name] for name in free]
@@ -185,6 +210,9 @@ def test_nothing_is_noted_where_all_is_well(report: Report) -> None:
     [
         (Target(max_drop=0.01), "this is the uploaded network"),
         (Target(min_ratio=50.0), "its smallest point"),
+        (Target(max_bytes=100), "its smallest point"),
+        (Target(max_latency_us=0.1), "its smallest point"),
+        (Target(front=True), "this is the uploaded network"),
     ],
 )
 def test_a_target_that_was_missed_is_noted(
@@ -198,8 +226,7 @@ def test_a_target_that_was_missed_is_noted(
 ) -> None:
     target, said = missed
     job = job_of(mlp, digits, tmp_path, target=target)
-    best = choice(job, small, reached=False)
-    (note,) = summarise(job, REGULARISED, best, small_shared, DENSE_BYTES).notes
+    (note,) = summary(job, small, small_shared, reached=False).notes
     assert said in note
 
 
@@ -216,7 +243,7 @@ def test_a_model_that_knows_the_held_out_samples_by_heart_is_noted(
     strange = np.random.default_rng(0).permutation(y[:300])
     data = Dataset({"x": x, "y": y, "x_test": x[:300], "y_test": strange})
     job = job_of(mlp, data, tmp_path)
-    report = summarise(job, REGULARISED, choice(job, small), small_shared, DENSE_BYTES)
+    report = summary(job, small, small_shared)
     (note,) = report.notes
     assert "x_val" in note
     assert report.baseline.accuracy == accuracy(job, mlp) < 0.3
@@ -233,7 +260,7 @@ def test_a_model_that_is_no_better_than_a_guess_is_noted(
     """As where its inputs are scaled by 1/255 and it was trained on others."""
     x, y = digits.arrays["x"], digits.arrays["y"]
     job = job_of(mlp, Dataset({"x": x * np.float32(0), "y": y}), tmp_path)
-    (note,) = summarise(job, REGULARISED, choice(job, small), small_shared, DENSE_BYTES).notes
+    (note,) = summary(job, small, small_shared).notes
     assert f"right on {100 * job.dense.mean():.1f} % of the held-out samples, no better" in note
 
 
@@ -249,14 +276,16 @@ def test_numbers_are_reported_with_their_squared_error(
     rng = np.random.default_rng(0)
     data = Dataset({"x": rng.normal(size=(90, 9)), "y": rng.normal(size=(90, 2))})
     job = job_of(model, data, tmp_path)
-    report = summarise(job, ["Gemm_0"], choice(job, model), shared(model), DENSE_BYTES)
+    best = choice(job, model)
+    made = files(best, shared(model), bits={})
+    report = summarise(job, ["Gemm_0"], best, made, (), DENSE_BYTES)
     test = job.splits.test
     error = np.mean((predict(model, "y", test.inputs) - test.targets[0]) ** 2)
     assert report.baseline.loss == pytest.approx(error, rel=1e-6)
     assert report.baseline.accuracy is None
-    assert report.front[0].loss == pytest.approx(-job.dense.mean())
     assert report.held_out is not None
     assert (report.held_out.drop, report.held_out.accuracy) == (0, None)
+    assert report.held_out.loss == pytest.approx(-job.dense.mean())
     assert "accuracy" not in report.to_json()
 
 
@@ -265,7 +294,9 @@ STEPS = TEXT.replace("[N, ", "[N, T, ").replace("Gemm", "MatMul")
 
 
 def notes(job: Job, model: ModelProto) -> str:
-    report = summarise(job, ["Gemm_0"], choice(job, model), shared(model), DENSE_BYTES)
+    best = choice(job, model)
+    made = files(best, shared(model), bits={})
+    report = summarise(job, ["Gemm_0"], best, made, (), DENSE_BYTES)
     return " ".join(report.notes)
 
 

@@ -94,8 +94,21 @@ def test_it_ends_where_the_ratio_is_reached(path_of: Make) -> None:
     assert walked.snapshots[-1].epoch < 25
 
 
-def test_it_ends_where_the_accuracy_lies_far_behind(path_of: Make) -> None:
-    job = path_of("drop", target=Target(max_drop=0.0), path_epochs=60)
+def test_it_ends_where_the_unique_values_would_fit_as_whole_floats(path_of: Make) -> None:
+    """Further than it has to: the packed file has them in fewer bits."""
+    job = path_of("bytes", target=Target(max_bytes=7_500), path_epochs=25)
+    ratios = [item.ratio for item in walk(job).snapshots]
+    assert max(ratios[:-1]) < job.model.ByteSize() / 7_500 <= ratios[-1]
+
+
+def test_it_goes_on_to_its_end_where_a_latency_is_asked_for(path_of: Make) -> None:
+    target = Target(max_latency_us=1_000.0)
+    assert walk(path_of("latency", target=target)).snapshots[-1].epoch == 12
+
+
+@pytest.mark.parametrize("target", [Target(max_drop=0.0), Target(front=True)])
+def test_it_ends_where_the_accuracy_lies_far_behind(path_of: Make, target: Target) -> None:
+    job = path_of("drop", target=target, path_epochs=60)
     walked = walk(job)
     lost = [float(job.dense.mean()) - item.score for item in walked.snapshots]
     assert max(lost[:-1]) < 0.2

@@ -30,9 +30,9 @@ from tieshare_service.settings import Settings
 NETWORK = """
 <ir_version: 9, opset_import: ["" : 20]>
 digits (float[batch, 4] x) => (float[batch, 3] logits) {
-    hidden = Gemm<transB = 1>(x, w1, b1)
+    [hidden] hidden = Gemm<transB = 1>(x, w1, b1)
     active = Relu(hidden)
-    logits = Gemm<transB = 1>(active, w2, b2)
+    [head] logits = Gemm<transB = 1>(active, w2, b2)
 }
 """
 SHAPES = {"w1": (6, 4), "b1": (6,), "w2": (3, 6), "b2": (3,)}
@@ -82,6 +82,26 @@ def dataset_bytes(
 ) -> bytes:
     """The npz archive of ``dataset_arrays``."""
     return pack(dataset_arrays)
+
+
+@pytest.fixture(scope="session")
+def front() -> list[dict[str, Any]]:
+    """A front as a report has it: three points, of which the second is chosen."""
+    sizes = ((1, 49_435, 0.9818), (2, 38_000, 0.9798), (3, 21_000, 0.9774))
+    return [
+        {
+            "point": point,
+            "unique_parameters": size // 4,
+            "compression_ratio": 960_000 / size,
+            "bytes": size,
+            "packed_bytes": size // 5,
+            "macs": size // 4,
+            "latency_us": {"1": 15.25, "32": 58.75},
+            "accuracy": accuracy,
+            "chosen": point == 2,
+        }
+        for point, size, accuracy in sizes
+    ]
 
 
 Running = tuple[httpx.Client, Services]

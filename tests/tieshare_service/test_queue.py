@@ -17,6 +17,7 @@ from tieshare_service.errors import (
     WrongState,
 )
 from tieshare_service.liveness import Liveness
+from tieshare_service.publish import Point, Served
 from tieshare_service.queue import NewJob, Queue
 from tieshare_service.records import Artifact, Job, datasets, models, open_database
 
@@ -139,6 +140,7 @@ def test_every_write_of_a_former_attempt_is_refused(queue: Queue, clock: Clock) 
     for write in (
         lambda: queue.beat(job.id, 1, LEASE),
         lambda: queue.progress(job.id, 1, STEP),
+        lambda: queue.front(job.id, 1, []),
         lambda: queue.succeed(job.id, 1, {}),
         lambda: queue.fail(job.id, 1, {}),
         lambda: queue.cancelled(job.id, 1),
@@ -186,6 +188,35 @@ def test_progress_sets_the_stage_and_metrics_add_up(queue: Queue, clock: Clock) 
     assert [(event.at, event.type) for event in last] == [(1001.0, "progress")]
     assert last[0].data["metrics"] == {"accuracy": 0.8, "alive_rows": 80}
     assert [event.seq for event in queue.events(job.id, after=1, limit=2)] == [2, 3]
+
+
+def test_the_front_is_told_whole_each_time_it_grows(queue: Queue, clock: Clock) -> None:
+    queue.submit(NEW)
+    job = claimed(queue)
+    assert job.front is None
+    queue.front(job.id, 1, [{"point": 1}])
+    clock.at += 1
+    queue.front(job.id, 1, [{"point": 1}, {"point": 2}])
+    assert queue.get(job.id).front == [{"point": 1}, {"point": 2}]
+    assert queue.get(job.id).updated_at == clock.at
+    told = queue.events(job.id, after=2)
+    assert [event.type for event in told] == ["front", "front"]
+    assert [len(event.data["front"]) for event in told] == [1, 2]
+    queue.fail(job.id, 1, {"type": "job-error", "message": "no"})
+    assert queue.retry(job.id).front is None
+
+
+def test_what_is_served_is_told_once_and_never_set_back(queue: Queue) -> None:
+    queue.submit(NEW)
+    job = claimed(queue)
+    first = {"name": "digits", "version": 1}
+    queue.succeed(job.id, 1, {"report": {}, "served": first})
+    for version in (1, 3, 3, 2):
+        queue.published(job.id, Served("digits", version), Point(version, "packed"))
+    third = {"name": "digits", "version": 3}
+    assert queue.get(job.id).result == {"report": {}, "served": third}
+    (told,) = queue.events(job.id, after=3)
+    assert (told.type, told.data) == ("published", {"served": third, "point": 3, "file": "packed"})
 
 
 def test_a_finished_job_keeps_its_result_and_its_files(queue: Queue) -> None:

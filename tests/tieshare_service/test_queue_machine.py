@@ -124,6 +124,12 @@ class QueueMachine(RuleBasedStateMachine):
             job.events += 1
 
     @rule(at=held)
+    def front(self, at: tuple[str, int]) -> None:
+        job = self.write(at, lambda i, a: self.queue.front(i, a, [{"point": 1}]))
+        if job is not None:
+            job.events += 1
+
+    @rule(at=held)
     def succeed(self, at: tuple[str, int]) -> None:
         job = self.write(at, lambda i, a: self.queue.succeed(i, a, {}))
         if job is not None:

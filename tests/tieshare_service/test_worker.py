@@ -13,19 +13,23 @@ from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, select
 
 from tieshare_service.blobs import Blobs
 from tieshare_service.liveness import Liveness
+from tieshare_service.points import publish_point
+from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import NewJob, Queue
-from tieshare_service.records import Job, datasets, models, open_database
+from tieshare_service.records import Job, datasets, models, open_database, reading, versions
 from tieshare_service.settings import Settings
 from tieshare_service.worker import Worker
 
 RUNNER = """
 import json, os, signal, subprocess, time
+from dataclasses import asdict, replace
 from tieshare.errors import DataMismatch
 from tieshare.progress import Progress
+from tieshare.report import FrontPoint
 
 
 class Result:
@@ -36,6 +40,9 @@ class Result:
         (folder / "tied.onnx").write_bytes(b"tied" + os.urandom(8))
         (folder / "shared.onnx").write_bytes(b"shared" + os.urandom(8))
         (folder / "report.json").write_text(json.dumps(self.report))
+        for point in self.report.get("front", []):
+            name = f"point-{point['point']}.shared.onnx"
+            (folder / name).write_bytes(b"shared" + os.urandom(8))
 
 
 def compress(model, data, recipe, listener, checkpoint_dir):
@@ -50,6 +57,12 @@ def compress(model, data, recipe, listener, checkpoint_dir):
         time.sleep(plan.get("seconds", 0))
         checkpoint.write_text(str(epoch + 1))
         listener(Progress("path", epoch + 1, plan["epochs"], metrics={"accuracy": epoch / 100}))
+    front = [
+        FrontPoint(point, 9, 2.0, 90, 30, 8, {1: 1.5, 32: 4.5}, loss=0.5)
+        for point in range(1, plan.get("points", 0) + 1)
+    ]
+    for count in range(1, len(front) + 1):
+        listener(Progress("retrain", count, len(front), front=tuple(front[:count])))
     listener(Progress("measure", 1, 1, unit="files"))
     match plan.get("end"):
         case "typed": raise DataMismatch("has 3 columns, the input has 4", where="x")
@@ -60,7 +73,16 @@ def compress(model, data, recipe, listener, checkpoint_dir):
         case "signal": os.kill(os.getpid(), signal.SIGSEGV)
     threads, nice = os.environ["OMP_NUM_THREADS"], os.nice(0)
     report = {"first": first, "seed": recipe.seed, "threads": threads, "nice": nice}
+    if front:
+        front[-1] = replace(front[-1], chosen=True)
+        # As JSON has them, and without the score that was not taken.
+        report["front"] = [point_of(point) for point in front]
     return Result(report | {"model": model.read_text()})
+
+
+def point_of(point):
+    plain = {name: value for name, value in asdict(point).items() if value is not None}
+    return plain | {"latency_us": {"1": 1.5, "32": 4.5}}
 """
 PATIENCE_S = 60
 
@@ -170,6 +192,69 @@ def test_a_job_is_trained_stored_and_published(house: House) -> None:
     served = (house.settings.models_dir / "net" / "1" / "model.onnx").read_bytes()
     assert served == stored["shared.onnx"]
     assert not house.work(job_id).exists()
+
+
+def test_the_front_is_told_as_it_grows_and_then_as_the_report_has_it(house: House) -> None:
+    job_id = house.submit(epochs=1, points=2)
+    with house.worker():
+        job = house.ended(job_id)
+    assert job.result is not None
+    told = [(event.type, event.data) for event in house.queue.events(job_id)]
+    fronts = [data["front"] for kind, data in told if kind == "front"]
+    assert [[point["chosen"] for point in front] for front in fronts] == [
+        [False],
+        [False, False],
+        [False, True],
+    ]
+    assert fronts[0] == [
+        {
+            "point": 1,
+            "unique_parameters": 9,
+            "compression_ratio": 2.0,
+            "bytes": 90,
+            "packed_bytes": 30,
+            "macs": 8,
+            "latency_us": {"1": 1.5, "32": 4.5},
+            "loss": 0.5,
+            "chosen": False,
+        }
+    ]
+    assert fronts[-1] == job.result["report"]["front"] == job.front
+    stages = [data["stage"] for kind, data in told if kind == "progress"]
+    assert "front" not in {name for kind, data in told if kind == "progress" for name in data}
+    assert stages[-1] == "measure"
+
+
+def test_the_chosen_point_is_the_version_that_the_job_has(house: House) -> None:
+    job_id = house.submit(epochs=1, points=3)
+    with house.worker():
+        house.ended(job_id)
+    with reading(house.engine) as connection:
+        (row,) = connection.execute(select(versions)).all()
+    assert tuple(row) == ("net", 1, job_id, 3, "shared")
+    served = publish_point(
+        house.queue,
+        house.blobs,
+        Publisher(house.engine, house.settings.models_dir),
+        job_id,
+        Point(1),
+    )
+    stored = {each.name: each for each in house.queue.artifacts(job_id)}
+    first = house.blobs.artifact_path(stored["point-1.shared.onnx"]).read_bytes()
+    assert served == Served("net", 2)
+    assert (house.settings.models_dir / "net" / "2" / "model.onnx").read_bytes() == first
+
+
+def test_a_result_of_an_earlier_version_has_points_with_no_number(house: House) -> None:
+    job_id = house.submit(epochs=1, end="untyped")
+    out = house.work(job_id) / "out"
+    out.mkdir(parents=True)
+    (out / "shared.onnx").write_bytes(b"shared")
+    old = {"unique_parameters": 9, "compression_ratio": 2.0, "chosen": True}
+    (out / "report.json").write_text(json.dumps({"front": [old]}))
+    with house.worker():
+        job = house.ended(job_id)
+    assert (job.status, job.front) == ("succeeded", None)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ such pairs joins are separate problems: that is what lets tall matrices be clust
     improve     a choice of exemplars, made better step by step
     exemplars   all of it, component by component
     labels      from a matrix to labels, and from labels to the tied matrix
+    by_path     the other way to labels: rows of equal norm and nearly one direction
 """
 
+from tieshare.cluster.by_path import cluster_by_path
 from tieshare.cluster.labels import Clustering, cluster_rows, tie
 from tieshare.cluster.rows import similarity
 
-__all__ = ["Clustering", "cluster_rows", "similarity", "tie"]
+__all__ = ["Clustering", "cluster_by_path", "cluster_rows", "similarity", "tie"]

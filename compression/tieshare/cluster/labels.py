@@ -52,16 +52,24 @@ def cluster_rows(
         raise ValueError(f"W must be a finite matrix of rows, got shape {W.shape}")
     if limit < 2:
         raise ValueError(f"limit must be at least 2, got {limit}")
-    labels = np.full(len(W), -1, dtype=np.int64)
     rows = alive_rows(W)
-    alive = len(rows.numbers)
-    if alive == 0:
-        return Clustering(labels)
+    if len(rows.numbers) == 0:
+        return Clustering(np.full(len(W), -1))
     chosen, converged = _chosen(rows, preference, limit, np.random.default_rng(seed))
-    labels[rows.numbers] = rows.numbers[chosen]
-    found, numbered = np.unique(labels[labels >= 0], return_inverse=True)
-    labels[labels >= 0] = numbered if len(found) <= untied_above * alive else np.arange(alive)
-    return Clustering(labels, converged)
+    return Clustering(numbered(len(W), rows.numbers, chosen, untied_above), converged)
+
+
+def numbered(n: int, alive: Labels, chosen: Labels, untied_above: float) -> Labels:
+    """The labels (n,) of rows of which ``alive`` are not zero, from what each follows.
+
+    ``chosen``: the place among the alive rows of the one that each of these follows.
+    """
+    labels = np.full(n, -1, dtype=np.int64)
+    labels[alive] = alive[chosen]
+    found, numbers = np.unique(labels[labels >= 0], return_inverse=True)
+    few = len(found) <= untied_above * len(alive)
+    labels[labels >= 0] = numbers if few else np.arange(len(alive))
+    return labels
 
 
 def tie(W: Matrix, labels: Labels) -> Matrix:

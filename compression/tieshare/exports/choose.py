@@ -33,7 +33,8 @@ class FormChoice:
     """What was chosen for a layer and what it was chosen among.
 
     ``bytes`` and ``latency_us`` are those of the layer alone, by form; ``latency_us`` is empty
-    where there was nothing to measure.
+    where there was nothing to measure. ``table`` is the stored tensor with rows of the weight,
+    whose ``unit_axis`` counts the layer's outputs.
     """
 
     layer: str
@@ -41,6 +42,8 @@ class FormChoice:
     reason: str
     bytes: Mapping[str, int]
     latency_us: Mapping[str, Latency]
+    table: str
+    unit_axis: int
 
 
 def candidates(draft: Draft, layer: Layer, *, in_place: bool) -> dict[str, Formed]:
@@ -84,7 +87,7 @@ def choose(
         found = _measure(draft, different, shapes)
         measured = {name: found.get(name, found["plain"]) for name in forms}
     form, reason = pick(sizes, measured)
-    return FormChoice(layer.name, form, reason, sizes, measured)
+    return FormChoice(layer.name, form, reason, sizes, measured, forms[form].table, layer.unit_axis)
 
 
 def pick(sizes: Mapping[str, int], latency: Mapping[str, Latency]) -> tuple[str, str]:

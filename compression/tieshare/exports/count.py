@@ -1,6 +1,6 @@
 """How many numbers a network has, how many of them are zero, and how many are its own."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +50,20 @@ def count_dense(model: ModelProto) -> Counts:
     return _counted(_parameters(view(model), model))
 
 
-def count_tied(model: ModelProto, structure: Structure) -> Counts:
-    """Of every tensor what belongs to units that somebody reads; in a weight one row a cluster."""
+def count_tied(
+    model: ModelProto, structure: Structure, copies: Mapping[str, str] | None = None
+) -> Counts:
+    """Of every tensor what belongs to units that somebody reads; in a weight one row a cluster.
+
+    ``copies``: tensors that need not be stored where they equal the one that each is mapped to.
+    """
     parameters = _parameters(view(model), model)
     whole = _counted(parameters)
-    unique = sum(_unique(model, structure, parameters).values())
+    sizes = _unique(model, structure, parameters)
+    for copy, first in (copies or {}).items():
+        if np.array_equal(parameters[copy], parameters[first]):
+            del sizes[copy]
+    unique = sum(sizes.values())
     return Counts(whole.parameters, unique, whole.zeros, whole.parameters)
 
 

@@ -54,6 +54,10 @@ class Draft:
         """The names of the graph's outputs."""
         return {value.name for value in self._model.graph.output}
 
+    def names(self) -> list[str]:
+        """Of the stored tensors."""
+        return list(self._tensors)
+
     def stored(self, name: str) -> bool:
         """Whether ``name`` is a stored tensor."""
         return name in self._tensors
@@ -68,8 +72,12 @@ class Draft:
 
     def put(self, name: str, array: Array) -> None:
         """Store ``array`` as ``name``, in the place of what was there."""
-        self._tensors[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
-        self._names.add(name)
+        self.put_tensor(numpy_helper.from_array(np.asarray(array, order="C"), name))
+
+    def put_tensor(self, tensor: TensorProto) -> None:
+        """Store ``tensor`` under its name, in the place of what was there."""
+        self._tensors[tensor.name] = tensor
+        self._names.add(tensor.name)
 
     def add(self, stem: str, array: Array) -> str:
         """Store ``array`` under a new name like ``stem``; returns the name."""
@@ -115,8 +123,8 @@ class Draft:
                 elif name in self._tensors:
                     seen.add(name)
 
-    def merge(self) -> None:
-        """Store tensors of the same type, shape and values once."""
+    def merge(self) -> dict[str, str]:
+        """Store tensors of the same type, shape and values once; the new names of the others."""
         first: dict[bytes, str] = {}
         renamed: dict[str, str] = {}
         for name in list(self._tensors):
@@ -129,6 +137,7 @@ class Draft:
         for node in self.nodes:
             for index, name in enumerate(node.input):
                 node.input[index] = renamed.get(name, name)
+        return renamed
 
     def model(self) -> ModelProto:
         """The graph as it now stands, without anything that running it does not need.

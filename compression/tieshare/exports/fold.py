@@ -1,6 +1,6 @@
 """Batch normalisation right behind a layer becomes part of the layer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
@@ -9,6 +9,7 @@ from tieshare.exports.draft import Draft
 from tieshare.exports.forms import is_plain_product
 from tieshare.graph.layers import Layer, layers_of
 from tieshare.graph.shapes import Shape, shapes_of
+from tieshare.graph.tensors import Array
 from tieshare.graph.view import view
 
 
@@ -37,6 +38,22 @@ def fold_batch_norms(model: ModelProto) -> ModelProto:
     return draft.model()
 
 
+def into_layer(
+    layer: Layer, weight: Array, bias: Array | None, norm: Sequence[Array], epsilon: float
+) -> tuple[Array, Array]:
+    """Weight and bias of the layer with the norm behind it.
+
+    ``norm``: scale, shift, mean and variance, each (units,).
+    """
+    gamma, beta, mean, variance = (array.astype(float) for array in norm)
+    s = gamma / np.sqrt(variance + epsilon)  # (units,)
+    along_units = [1] * weight.ndim
+    along_units[layer.unit_axis] = -1
+    scaled = weight.astype(float) * s.reshape(along_units) + 0.0  # -0 becomes 0
+    shifted = ((0.0 if bias is None else bias.astype(float)) - mean) * s + beta
+    return scaled.astype(weight.dtype), np.asarray(shifted).astype(weight.dtype)
+
+
 def _foldable(draft: Draft, layer: Layer, norm: NodeProto, shapes: Mapping[str, Shape]) -> bool:
     """Whether the norm has one entry for each unit of the layer, which no other node reads.
 
@@ -58,15 +75,10 @@ def _foldable(draft: Draft, layer: Layer, norm: NodeProto, shapes: Mapping[str, 
 def _fold(draft: Draft, layer: Layer, index: int) -> None:
     """Into weight and bias; the norm becomes the Add of a bias where a MatMul had none."""
     norm, node = draft.nodes[index], draft.nodes[layer.node]
-    gamma, beta, mean, variance = (draft.array(name).astype(float) for name in norm.input[1:5])
-    s = gamma / np.sqrt(variance + _epsilon(norm))  # (units,)
-    weight = draft.array(layer.weight)
-    dtype = weight.dtype
-    along_units = [1] * weight.ndim
-    along_units[layer.unit_axis] = -1
-    draft.put(layer.weight, (weight.astype(float) * s.reshape(along_units)).astype(dtype))
-    bias = np.zeros(1) if layer.bias is None else draft.array(layer.bias).astype(float)
-    shifted = ((bias - mean) * s + beta).astype(dtype)
+    bias = None if layer.bias is None else draft.array(layer.bias)
+    arrays = [draft.array(name) for name in norm.input[1:5]]
+    weight, shifted = into_layer(layer, draft.array(layer.weight), bias, arrays, _epsilon(norm))
+    draft.put(layer.weight, weight)
     if layer.bias is not None:
         draft.put(layer.bias, shifted)
     else:

@@ -51,10 +51,12 @@ class TiedLayer:
 class Formed:
     """What takes the node's place.
 
-    ``before`` make values from stored tensors alone; ``nodes`` run at each call, the layer's own
+    ``table`` is the tensor that holds rows of the weight, its axes those of the weight. ``before``
+    make values from stored tensors alone; ``nodes`` run at each call, the layer's own
     the last of them.
     """
 
+    table: str
     tensors: Mapping[str, Array]
     nodes: tuple[NodeProto, ...]
     before: tuple[NodeProto, ...] = ()
@@ -71,7 +73,7 @@ def is_plain_product(node: NodeProto) -> bool:
 
 def plain(layer: TiedLayer) -> Formed | None:
     """The weight as it is."""
-    return Formed({layer.name: layer.weight}, (layer.node,))
+    return Formed(layer.name, {layer.name: layer.weight}, (layer.node,))
 
 
 def table(layer: TiedLayer) -> Formed | None:
@@ -93,7 +95,7 @@ def table(layer: TiedLayer) -> Formed | None:
         source = padded
     numbers = np.where(layer.rows.numbers < 0, layer.rows.clusters, layer.rows.numbers)
     before += _gather(source, layer.name, layer.row_axis, _indices(tensors, layer.stem, numbers))
-    return Formed(tensors, (layer.node,), tuple(before))
+    return Formed(f"{layer.stem}.rows", tensors, (layer.node,), tuple(before))
 
 
 def alive(layer: TiedLayer) -> Formed | None:
@@ -107,13 +109,12 @@ def alive(layer: TiedLayer) -> Formed | None:
     gather = helper.make_node(
         "Gather", [layer.node.input[0], before[-1].output[0]], [picked], axis=layer.input_axis
     )
-    if rows.clusters == len(rows.alive):
-        tensors[weight] = layer.table()
-    else:
-        tensors[f"{layer.stem}.rows"] = layer.table()
+    stored = weight if rows.clusters == len(rows.alive) else f"{layer.stem}.rows"
+    tensors[stored] = layer.table()
+    if stored != weight:
         numbers = _indices(tensors, weight, rows.numbers[rows.alive])
-        before += _gather(f"{layer.stem}.rows", weight, layer.row_axis, numbers)
-    return Formed(tensors, (gather, _reading(layer.node, picked, weight)), tuple(before))
+        before += _gather(stored, weight, layer.row_axis, numbers)
+    return Formed(stored, tensors, (gather, _reading(layer.node, picked, weight)), tuple(before))
 
 
 def sums(layer: TiedLayer) -> Formed | None:
@@ -140,7 +141,8 @@ def sums(layer: TiedLayer) -> Formed | None:
     summed = f"{stem}.sums"
     operator = "Conv" if conv else "MatMul"
     product = helper.make_node(operator, [layer.node.input[0], matrix], [summed])
-    return Formed(tensors, (product, _reading(layer.node, summed, f"{stem}.rows")), tuple(before))
+    nodes = product, _reading(layer.node, summed, f"{stem}.rows")
+    return Formed(f"{stem}.rows", tensors, nodes, tuple(before))
 
 
 @dataclass(frozen=True)

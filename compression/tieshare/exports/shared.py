@@ -76,6 +76,12 @@ def shared(model: ModelProto, samples: Sequence[Array] | None = None) -> Shared:
     return Shared(made.model, tuple(choices), multiple)
 
 
+def simple(model: ModelProto) -> Shared:
+    """What `shared` begins with: nothing is measured, each layer keeps its place."""
+    whole = _own_tensors(store_constants(model))
+    return _formed(fold_batch_norms(remove_dead_units(fold_constant_units(whole))))
+
+
 def _mismatch(model: ModelProto, other: ModelProto, samples: Sequence[Array] | None) -> str | None:
     try:
         check_equal(model, other, samples)
@@ -118,7 +124,8 @@ def _formed(model: ModelProto, shapes: Sequence[Mapping[int, Shape]] | None = No
     for index, node in enumerate(draft.nodes):
         ahead += instead.get(index, (node,))
     draft.nodes = ahead
-    draft.merge()
+    merged = draft.merge()
+    choices = [replace(c, table=merged.get(c.table, c.table)) for c in choices]
     return Shared(draft.model(), tuple(choices))
 
 

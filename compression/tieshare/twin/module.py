@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tieshare.errors import UnsupportedModel
 from tieshare.graph.batch import with_free_batch
 from tieshare.graph.check import check_operators
+from tieshare.graph.scale_free import scale_free
 from tieshare.graph.tensors import Array
 from tieshare.graph.view import View, view
 from tieshare.graph.weights import weights_of
@@ -35,14 +36,16 @@ class Twin(nn.Module):
     """Call it with the graph's inputs in order; it returns the asked values in order.
 
     Each stored float tensor that a gradient reaches is one parameter, however many nodes use
-    it; running statistics and constants are buffers. ``names`` lists the parameters and
-    ``statistics`` the running statistics by their ONNX names.
+    it; running statistics and constants are buffers. By their ONNX names, ``names`` lists the
+    parameters, ``statistics`` the running statistics, and ``scale_free`` those parameters that
+    only a batch norm reads the products of.
     """
 
     def __init__(self, seen: View, outputs: tuple[str, ...]) -> None:
         super().__init__()
         weights = weights_of(seen, outputs)
         self.names, self.statistics = weights.trained, weights.statistics
+        self.scale_free = tuple(name for name in scale_free(seen) if name in weights.trained)
         constants = _constants(seen, outputs, {*self.names, *self.statistics})
         self.inputs, self.outputs = seen.inputs, outputs
         sources = [*self.names, *self.statistics, *constants, *self.inputs]

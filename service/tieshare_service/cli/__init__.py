@@ -26,6 +26,7 @@ class Tieshare(LazyGroup):
         "models": Entry("tieshare_service.cli.models:models", "Models of a service."),
         "datasets": Entry("tieshare_service.cli.datasets:datasets", "Data sets of a service."),
         "jobs": Entry("tieshare_service.cli.jobs:jobs", "Jobs of a service."),
+        "front": Entry("tieshare_service.cli.front:front", "Draw the front of a job."),
     }
 
 

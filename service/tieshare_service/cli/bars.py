@@ -1,11 +1,12 @@
 """Progress of long work: bytes of a transfer, stages of a job."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,6 +19,11 @@ from rich.progress import (
 )
 from rich.table import Column
 from rich.text import Text
+
+from tieshare_service.cli import tables
+
+Point = Mapping[str, Any]
+Points = Sequence[Point]
 
 # How each figure of a running job is shown, in this order.
 METRICS: Mapping[str, Callable[[float], str]] = {
@@ -55,11 +61,22 @@ class _Speed(TransferSpeedColumn):
         return super().render(task) if task.finished_speed or task.speed else Text()
 
 
+class _WithFront(Progress):
+    """Bars, and below them the front as it grows."""
+
+    front: Points = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.front:
+            yield tables.front(self.front)
+
+
 class StageBars:
-    """One line a stage of a job, in the order in which they begin."""
+    """One line a stage of a job, in the order in which they begin; the front below them."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._progress = Progress(
+        self._progress = _WithFront(
             TextColumn("{task.description:<7}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=10),
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
@@ -70,6 +87,7 @@ class StageBars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._waiting: TaskID | None = None
+        self._told: list[Point] = []
 
     def show(
         self,
@@ -92,6 +110,17 @@ class StageBars:
             note=_note(metrics),
         )
 
+    def show_front(self, points: Points) -> None:
+        """Draw the front as it stands; a line for each new point where nothing can be redrawn."""
+        if self._progress.console.is_terminal:
+            self._progress.front = points
+            self._progress.refresh()
+            return
+        for point in points:
+            if _figures(point) not in self._told:
+                self._told.append(_figures(point))
+                self._progress.console.print(_line(point), highlight=False, soft_wrap=True)
+
     def wait(self) -> None:
         """A line that says that no worker has begun; the first stage takes its place."""
         if not self._tasks:
@@ -110,6 +139,7 @@ class StageBars:
         self._begin()
         if error is None:
             self._finish()
+        self._progress.front = ()  # it is part of the result
         self._progress.stop()
 
     def _begin(self) -> None:
@@ -120,6 +150,19 @@ class StageBars:
     def _finish(self) -> None:
         for task in self._progress.tasks:
             self._progress.update(task.id, completed=task.total, left="")
+
+
+def _figures(point: Point) -> Point:
+    """What stays of a point while others come before it and the choice moves."""
+    return {name: value for name, value in point.items() if name not in ("point", "chosen")}
+
+
+def _line(point: Point) -> str:
+    batch, microseconds = next(iter(point["latency_us"].items()))
+    return (
+        f"new point: {tables.score(point)}, {tables.ratio(point)}, {point['bytes']:,} bytes, "
+        f"{point['packed_bytes']:,} packed, {microseconds:,.1f} µs at batch {batch}"
+    )
 
 
 def _note(metrics: Mapping[str, float]) -> str:

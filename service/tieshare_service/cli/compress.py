@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @recipe_options
 def compress(model: Path, data: Path, test: Path | None, out: Path, recipe: dict[str, Any]) -> None:
-    """Compress MODEL, an ONNX file, and write tied.onnx, shared.onnx and report.json."""
+    """Compress MODEL, an ONNX file, and write the results with report.json.
+
+    tied.onnx, shared.onnx and packed.onnx are the one that was asked for; point-K.*.onnx are all
+    of the front, which front.svg and front.png draw.
+    """
     checked = Recipe.from_dict(recipe)
     require_compress()
     # Read when torch is loaded: threads that spin while they wait are a hundred times slower
@@ -43,11 +48,15 @@ def compress(model: Path, data: Path, test: Path | None, out: Path, recipe: dict
 
         def listen(step: Progress) -> None:
             stages.show(step.stage, step.done, step.total, step.eta_s, step.metrics)
+            if step.front is not None:
+                stages.show_front([asdict(point) for point in step.front])
 
         dataset = load("tieshare_service.cli.splits:read")(data, test)
         result = load("tieshare.pipeline:compress")(model, dataset, checked, listen)
         result.save(folder)
     click.echo(result.report.table())
+    if result.report.front:
+        tables.show(tables.front([asdict(point) for point in result.report.front]))
     tables.notes(result.report.notes)
     click.echo(f"written to {out}")
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from tieshare_service.cli.failures import BadInput
 
-NEEDED = ("torch", "scipy", "sklearn")
+NEEDED = ("torch", "scipy", "sklearn", "matplotlib")
 
 
 def missing() -> list[str]:

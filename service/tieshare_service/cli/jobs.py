@@ -1,5 +1,6 @@
 """``tieshare jobs``."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -7,10 +8,12 @@ from typing import Any, get_args
 import click
 
 from tieshare_service.cli import bars, tables
-from tieshare_service.cli.connection import PATIENT, connect, print_json, talks
+from tieshare_service.cli.connection import PATIENT, connect, plain, print_json, talks
 from tieshare_service.cli.failures import BadInput, Failure
 from tieshare_service.cli.recipes import recipe_options
-from tieshare_service.client import Artifact, Client, Event, Job, Status
+from tieshare_service.client import Artifact, Client, Event, Job, ServedFile, Status
+
+_POINT = re.compile(r"point-\d+\.")
 
 
 def _done(job: Job) -> str:
@@ -128,6 +131,27 @@ def retry(job_id: str, url: str, as_json: bool) -> None:
 
 @jobs.command()
 @click.argument("job_id", metavar="ID")
+@click.option("--point", type=click.IntRange(min=1), required=True, help="Its number in the front.")
+@click.option(
+    "--file",
+    type=click.Choice(get_args(ServedFile)),
+    default="shared",
+    show_default=True,
+    help="The fastest form, or the one with the fewest bytes.",
+)
+@talks
+def publish(job_id: str, point: int, file: ServedFile, url: str, as_json: bool) -> None:
+    """Put another point of a job's front into service, as the next version of its name."""
+    with connect(url) as client:
+        served = client.jobs.publish(job_id, point, file)
+    if as_json:
+        print_json(served)
+    else:
+        tables.show(tables.facts([("served", f"{served.name}, version {served.version}")]))
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
 @click.option("--after", default=0, help="Only events after this number.")
 @talks
 def events(job_id: str, after: int, url: str, as_json: bool) -> None:
@@ -173,16 +197,26 @@ def artifacts(job_id: str, url: str, as_json: bool) -> None:
     default=Path(),
     help="The folder to write to; the current one where it is left out.",
 )
+@click.option("--all", "every", is_flag=True, help="Everything, the files of all points too.")
 @talks
-def download(job_id: str, names: tuple[str, ...], out: Path, url: str, as_json: bool) -> None:
-    """Download the artifacts of a job, or those with the given NAMEs."""
+def download(
+    job_id: str, names: tuple[str, ...], out: Path, every: bool, url: str, as_json: bool
+) -> None:
+    """Download a job's chosen result, its report and the picture of its front.
+
+    The files of the front's points are left out; --all takes them too, and with NAMEs, such as
+    point-3.packed.onnx, those files alone come.
+    """
+    if every and names:
+        raise click.UsageError("give NAMEs or --all")
     with connect(url) as client:
         known = {file.name: file for file in client.jobs.artifacts(job_id)}
+        names = names or tuple(name for name in known if every or not _POINT.match(name))
         for name in names:
             if name not in known:
                 raise BadInput(f"job {job_id} has no artifact {name!r}, only {', '.join(known)}")
         out.mkdir(parents=True, exist_ok=True)
-        files = [_fetch(client, job_id, known[name], out) for name in names or known]
+        files = [_fetch(client, job_id, known[name], out) for name in names]
     if as_json:
         print_json({"files": [str(file) for file in files]})
 
@@ -217,6 +251,8 @@ def _draw(client: Client, job_id: str, after: int) -> None:
         for event in client.jobs.watch(job_id, after):
             if event.type == "status" and event.data["status"] == "queued":
                 stages.wait()
+            if event.type == "front":
+                stages.show_front(event.data["front"])
             if event.type == "progress":
                 told = event.data
                 stages.show(
@@ -245,4 +281,7 @@ def _print_one(job: Job, as_json: bool) -> None:
     tables.show(tables.facts(pairs))
     if job.result:
         tables.show(tables.report(job.result.report))
+    if job.front:
+        tables.show(tables.front([plain(point) for point in job.front]))
+    if job.result:
         tables.notes(job.result.report.get("notes", ()))

@@ -10,7 +10,7 @@ import click
 
 from tieshare.recipe import PenaltyName
 
-OPTIONS = (
+TARGETS = (
     click.option(
         "--max-drop",
         type=click.FloatRange(0, 1, max_open=True),
@@ -22,6 +22,24 @@ OPTIONS = (
         type=click.FloatRange(min=1),
         help="Most accurate result with at least this compression ratio.",
     ),
+    click.option(
+        "--max-bytes",
+        type=click.IntRange(min=1),
+        help="Most accurate result whose packed file has at most so many bytes.",
+    ),
+    click.option(
+        "--max-latency-us",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Most accurate result whose shared file answers one sample in so many microseconds.",
+    ),
+    click.option(
+        "--front",
+        is_flag=True,
+        default=None,
+        help="All results; the one that loses at most 0.01 is served.",
+    ),
+)
+OPTIONS = (
     click.option(
         "--recipe",
         "recipe_file",
@@ -44,26 +62,26 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``command`` the parameter ``recipe``: a dict of the fields that were set."""
 
     @functools.wraps(command)
-    def with_recipe(
-        max_drop: float | None,
-        min_ratio: float | None,
-        recipe_file: Path | None,
-        **others: Any,
-    ) -> Any:
+    def with_recipe(recipe_file: Path | None, **others: Any) -> Any:
         recipe = _read(recipe_file) if recipe_file else {}
-        flags = {name: others.pop(name) for name in ("penalty", "seed", "scale")}
-        recipe.update({name: value for name, value in flags.items() if value is not None})
-        target = {"max_drop": max_drop, "min_ratio": min_ratio}
-        target = {name: value for name, value in target.items() if value is not None}
+        recipe |= _given(others, "penalty", "seed", "scale")
+        target = _given(others, "max_drop", "min_ratio", "max_bytes", "max_latency_us", "front")
         if len(target) > 1:
-            raise click.UsageError("give one of --max-drop and --min-ratio")
+            flags = [f"--{name.replace('_', '-')}" for name in target]
+            raise click.UsageError(f"give only one of {', '.join(flags)}")
         if target:
             recipe["target"] = target
         return command(recipe=recipe, **others)
 
-    for option in reversed(OPTIONS):
+    for option in reversed(TARGETS + OPTIONS):
         with_recipe = option(with_recipe)
     return with_recipe
+
+
+def _given(parameters: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Take these parameters out; those that were set."""
+    taken = {name: parameters.pop(name) for name in names}
+    return {name: value for name, value in taken.items() if value is not None}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 T = TypeVar("T")
 
-FILES = {"baseline": "dense", "tied": "tied", "shared": "shared"}
+FILES = {"baseline": "dense", "tied": "tied", "shared": "shared", "packed": "packed"}
 
 
 def rows(columns: Mapping[str, Callable[[T], object]], items: Iterable[T]) -> Table:
@@ -38,19 +38,53 @@ def facts(pairs: Sequence[tuple[str, object]]) -> Table:
 def report(plain: Mapping[str, Any]) -> Table:
     """The files of a report.json side by side."""
     table = Table(box=SIMPLE, pad_edge=False, header_style="bold")
-    scored = "accuracy" if "accuracy" in plain["baseline"] else "loss"
     batches = list(plain["baseline"]["latency_us"])
-    headings = [scored, "bytes", "parameters", "unique", "ratio"]
+    headings = [_scored(plain["baseline"]), "bytes", "parameters", "unique", "ratio"]
     table.add_column("")
     for heading in headings + [f"batch {batch}" for batch in batches]:
         table.add_column(heading, justify="right", no_wrap=True)
     for key, name in FILES.items():
-        file = plain[key]
-        score = f"{100 * file[scored]:.2f} %" if scored == "accuracy" else f"{file[scored]:.4g}"
-        counts = [f"{file[field]:,}" for field in ("bytes", "parameters", "unique_parameters")]
-        latency = [f"{file['latency_us'][batch]:,.1f} µs" for batch in batches]
-        table.add_row(name, score, *counts, f"{file['compression_ratio']:.1f}x", *latency)
+        if file := plain.get(key):  # an earlier version packed nothing
+            counts = [f"{file[field]:,}" for field in ("bytes", "parameters", "unique_parameters")]
+            latency = [_microseconds(file["latency_us"][batch]) for batch in batches]
+            table.add_row(name, score(file), *counts, ratio(file), *latency)
     return table
+
+
+def front(points: Sequence[Mapping[str, Any]]) -> Table:
+    """The points of a front below each other; the chosen one stands out."""
+    table = Table(box=SIMPLE, pad_edge=False, header_style="bold")
+    batches = list(points[0]["latency_us"])
+    headings = ["point", _scored(points[0]), "bytes", "packed", "ratio"]
+    for heading in headings + [f"batch {batch}" for batch in batches]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for point in points:
+        sizes = [f"{point[field]:,}" for field in ("bytes", "packed_bytes")]
+        latency = [_microseconds(point["latency_us"][batch]) for batch in batches]
+        cells = [str(point["point"]), score(point), *sizes, ratio(point), *latency]
+        mark, style = ("chosen", "bold") if point["chosen"] else ("", "")
+        table.add_row(*cells, mark, style=style)
+    return table
+
+
+def score(measured: Mapping[str, Any]) -> str:
+    """The accuracy or the loss of a file or a point."""
+    name = _scored(measured)
+    return f"{100 * measured[name]:.2f} %" if name == "accuracy" else f"{measured[name]:.4g}"
+
+
+def ratio(measured: Mapping[str, Any]) -> str:
+    """How many times fewer unique parameters."""
+    return f"{measured['compression_ratio']:.1f}x"
+
+
+def _scored(measured: Mapping[str, Any]) -> str:
+    return "loss" if measured.get("accuracy") is None else "accuracy"
+
+
+def _microseconds(value: float) -> str:
+    return f"{value:,.1f} µs"
 
 
 def notes(texts: Iterable[str]) -> None:

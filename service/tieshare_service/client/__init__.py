@@ -27,20 +27,19 @@ from tieshare_service.client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
+from tieshare_service.client.files import Dataset, Layer, Model, Tensor
 from tieshare_service.client.records import (
     Artifact,
-    Dataset,
     Event,
     Failure,
+    FrontPoint,
     Job,
-    Layer,
-    Model,
     Plan,
     Progress,
     Result,
     Served,
+    ServedFile,
     Status,
-    Tensor,
 )
 from tieshare_service.client.transport import Retry
 
@@ -55,6 +54,7 @@ __all__ = [
     "DigestMismatch",
     "Event",
     "Failure",
+    "FrontPoint",
     "Invalid",
     "Job",
     "JobCancelled",
@@ -69,6 +69,7 @@ __all__ = [
     "Result",
     "Retry",
     "Served",
+    "ServedFile",
     "ServiceError",
     "Status",
     "Tensor",

@@ -7,8 +7,8 @@ from types import TracebackType
 import httpx
 
 from tieshare_service.client.errors import BadUrl
+from tieshare_service.client.files import Dataset, Model
 from tieshare_service.client.jobs import Jobs
-from tieshare_service.client.records import Dataset, Model
 from tieshare_service.client.stored import Stored
 from tieshare_service.client.transport import Retry, Transport
 

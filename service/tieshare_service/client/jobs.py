@@ -8,7 +8,15 @@ from typing import Any
 
 from tieshare_service.client.downloads import download
 from tieshare_service.client.errors import JobCancelled, JobFailed, WaitTimeout
-from tieshare_service.client.records import Artifact, Event, Job, Plan, Status
+from tieshare_service.client.records import (
+    Artifact,
+    Event,
+    Job,
+    Plan,
+    Served,
+    ServedFile,
+    Status,
+)
 from tieshare_service.client.transport import Call, Transport
 from tieshare_service.client.uploads import OnBytes, ignore
 from tieshare_service.client.watching import page, watch
@@ -30,14 +38,15 @@ class Jobs:
         *,
         name: str | None = None,
         recipe: Mapping[str, Any] | None = None,
-        target: Mapping[str, float] | None = None,
+        target: Mapping[str, float | bool] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a job for the model and the data set with these ids.
 
         ``name``    under which the result is served; the model's own where it is left out
         ``recipe``  fields of ``tieshare.Recipe``; what is left out has a default that works
-        ``target``  ``{"max_drop": 0.01}`` or ``{"min_ratio": 20}``
+        ``target``  ``{"max_drop": 0.01}``, or one of ``min_ratio``, ``max_bytes``,
+        ``max_latency_us`` and ``{"front": True}``
         ``idempotency_key``  the same key gives the same job, however often this is called; each
         call has its own where it is left out, so that a try whose answer was lost is made again
         without a second job
@@ -60,7 +69,7 @@ class Jobs:
         *,
         name: str | None = None,
         recipe: Mapping[str, Any] | None = None,
-        target: Mapping[str, float] | None = None,
+        target: Mapping[str, float | bool] | None = None,
     ) -> Plan:
         """Check what ``submit`` would check, and queue nothing; raises what it would."""
         call = Call(
@@ -89,6 +98,20 @@ class Jobs:
     def retry(self, job_id: str) -> Job:
         """Queue it again; raises Conflict where it has not failed or been cancelled."""
         return self._transport.read(Call("POST", ("jobs", job_id, "retry")), Job.from_json)
+
+    def publish(self, job_id: str, point: int, file: ServedFile = "shared") -> Served:
+        """Put another point of its front into service, as the next version of its name.
+
+        Where its newest version is that very file, nothing changes. Raises Conflict where it has
+        not succeeded, Invalid where its front has no such point.
+        """
+        call = Call(
+            "POST",
+            ("jobs", job_id, "publish"),
+            json={"point": point, "file": file},
+            replayable=True,
+        )
+        return self._transport.read(call, Served.from_json)
 
     def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
         """The next events after number ``after``: one page, empty where there are none."""
@@ -146,7 +169,7 @@ def _request(
     dataset: str,
     name: str | None,
     recipe: Mapping[str, Any] | None,
-    target: Mapping[str, float] | None,
+    target: Mapping[str, float | bool] | None,
 ) -> dict[str, Any]:
     given = {"name": name, "recipe": recipe, "target": target}
     optional = {key: value for key, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What the API answers, as typed values. Fields that a newer service adds are ignored."""
+"""A job as the API answers it, as typed values. Fields that a newer service adds are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,102 +7,13 @@ from typing import Any, Literal
 
 Json = Mapping[str, Any]
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+ServedFile = Literal["shared", "packed"]
 
 ENDED: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a model, or an array of a data set.
-
-    ``shape`` holds a name, or None, where a model leaves the size free.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
-
-    @classmethod
-    def from_json(cls, data: Json) -> "Tensor":
-        """Read the API's form."""
-        return cls(data["name"], data["dtype"], tuple(data["shape"]))
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer that can be compressed: its weight is a matrix of (rows, columns)."""
-
-    name: str
-    operator: str
-    rows: int
-    columns: int
-
-    @classmethod
-    def from_json(cls, data: Json) -> "Layer":
-        """Read the API's form."""
-        return cls(data["name"], data["operator"], data["rows"], data["columns"])
-
-
-@dataclass(frozen=True)
-class Model:
-    """An uploaded network. ``sha256`` is the hex digest of its file."""
-
-    id: str
-    name: str
-    sha256: str
-    bytes: int
-    created_at: datetime
-    parameters: int
-    opset: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    layers: tuple[Layer, ...]
-
-    @classmethod
-    def from_json(cls, data: Json) -> "Model":
-        """Read the API's form."""
-        return cls(
-            id=data["id"],
-            name=data["name"],
-            sha256=data["sha256"],
-            bytes=data["bytes"],
-            created_at=datetime.fromisoformat(data["created_at"]),
-            parameters=data["parameters"],
-            opset=data["opset"],
-            inputs=tuple(map(Tensor.from_json, data["inputs"])),
-            outputs=tuple(map(Tensor.from_json, data["outputs"])),
-            layers=tuple(map(Layer.from_json, data["layers"])),
-        )
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """An uploaded data set. ``samples`` counts the first axis of its largest split."""
-
-    id: str
-    name: str
-    sha256: str
-    bytes: int
-    created_at: datetime
-    samples: int
-    arrays: tuple[Tensor, ...]
-
-    @classmethod
-    def from_json(cls, data: Json) -> "Dataset":
-        """Read the API's form."""
-        return cls(
-            id=data["id"],
-            name=data["name"],
-            sha256=data["sha256"],
-            bytes=data["bytes"],
-            created_at=datetime.fromisoformat(data["created_at"]),
-            samples=data["samples"],
-            arrays=tuple(map(Tensor.from_json, data["arrays"])),
-        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +32,44 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class FrontPoint:
+    """One result of a job, scored on held-out data, measured on its files.
+
+    ``point``       its number, from 1; the largest network comes first
+    ``bytes``       of its shared file, as ``latency_us`` is: microseconds of a call by batch size
+    ``macs``        multiplications of one sample
+    ``chosen``      it is the one that the target picks
+    """
+
+    point: int
+    unique_parameters: int
+    compression_ratio: float
+    bytes: int
+    packed_bytes: int
+    macs: int
+    latency_us: Mapping[str, float]
+    accuracy: float | None
+    loss: float | None
+    chosen: bool
+
+    @classmethod
+    def from_json(cls, data: Json) -> "FrontPoint":
+        """Read the API's form."""
+        return cls(
+            point=data["point"],
+            unique_parameters=data["unique_parameters"],
+            compression_ratio=data["compression_ratio"],
+            bytes=data["bytes"],
+            packed_bytes=data["packed_bytes"],
+            macs=data["macs"],
+            latency_us=data["latency_us"],
+            accuracy=data.get("accuracy"),
+            loss=data.get("loss"),
+            chosen=data["chosen"],
+        )
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why a job failed; ``type`` is stable."""
 
@@ -135,6 +84,11 @@ class Served:
     name: str
     version: int
 
+    @classmethod
+    def from_json(cls, data: Json) -> "Served":
+        """Read the API's form."""
+        return cls(data["name"], data["version"])
+
 
 @dataclass(frozen=True)
 class Result:
@@ -142,7 +96,7 @@ class Result:
 
     ``report``     report.json
     ``artifacts``  the names that ``jobs.download`` knows
-    ``served``     None where the result was not put into service
+    ``served``     the newest version; None where the result was not put into service
     """
 
     report: Json
@@ -156,13 +110,16 @@ class Result:
         return cls(
             report=data["report"],
             artifacts=tuple(data["artifacts"]),
-            served=Served(served["name"], served["version"]) if served else None,
+            served=Served.from_json(served) if served else None,
         )
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job as it was when the service answered. ``model`` and ``dataset`` are ids."""
+    """One job as it was when the service answered. ``model`` and ``dataset`` are ids.
+
+    ``front`` holds the results so far; None before there is one.
+    """
 
     id: str
     name: str
@@ -172,6 +129,7 @@ class Job:
     stage: str | None
     progress: Progress | None
     metrics: Mapping[str, float]
+    front: tuple[FrontPoint, ...] | None
     attempt: int
     recipe: Json
     error: Failure | None
@@ -191,6 +149,7 @@ class Job:
         error = data.get("error")
         progress = data.get("progress")
         result = data.get("result")
+        front = data.get("front")
         return cls(
             id=data["id"],
             name=data["name"],
@@ -200,6 +159,7 @@ class Job:
             stage=data.get("stage"),
             progress=Progress.from_json(progress) if progress else None,
             metrics=data.get("metrics") or {},
+            front=tuple(map(FrontPoint.from_json, front)) if front else None,
             attempt=data["attempt"],
             recipe=data.get("recipe") or {},
             error=Failure(error["type"], error["message"]) if error else None,
@@ -229,9 +189,14 @@ class Plan:
 class Event:
     """One change of a job; ``seq`` counts them from 1 without a gap.
 
-    ``type`` is ``status`` or ``progress``. ``data`` of a status holds status and attempt, of a
-    progress stage, done, total, unit, eta_s and metrics. ``at`` is None where the event came by a
-    stream, which does not tell it.
+    ``data``, by ``type``:
+
+    ``status``     status, attempt, and error where there is one
+    ``progress``   stage, done, total, unit, eta_s, metrics
+    ``front``      front: all points so far, each as in ``Job.front``
+    ``published``  served: name and version, and what it is: point, file
+
+    ``at`` is None where the event came by a stream, which does not tell it.
     """
 
     seq: int

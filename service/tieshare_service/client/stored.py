@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tieshare_service.client.downloads import download
-from tieshare_service.client.records import Dataset, Json, Model
+from tieshare_service.client.files import Dataset, Model
+from tieshare_service.client.records import Json
 from tieshare_service.client.transport import Call, Transport
 from tieshare_service.client.uploads import OnBytes, Upload, ignore
 

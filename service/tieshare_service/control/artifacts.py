@@ -1,5 +1,6 @@
 """The files that a finished job has made."""
 
+from pathlib import PurePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -10,6 +11,9 @@ from tieshare_service.control.answers import CONDITIONS, file, problems
 from tieshare_service.control.downloads import download
 from tieshare_service.control.requests import PathJob
 from tieshare_service.control.services import Parts
+
+_BINARY = "application/octet-stream"
+_MEDIA_TYPES = {".json": "application/json", ".png": "image/png", ".svg": "image/svg+xml"}
 
 router = APIRouter(prefix="/jobs", tags=["artifacts"])
 
@@ -27,7 +31,7 @@ def list_artifacts(job_id: PathJob, parts: Parts) -> schemas.ArtifactPage:
 @router.get(
     "/{id}/artifacts/{name}",
     response_class=Response,
-    responses=file("application/octet-stream", "application/json"),
+    responses=file(_BINARY, *_MEDIA_TYPES.values()),
     openapi_extra=CONDITIONS,
 )
 def get_artifact(
@@ -45,4 +49,4 @@ def get_artifact(
 
 
 def _media_type(name: str) -> str:
-    return "application/json" if name.endswith(".json") else "application/octet-stream"
+    return _MEDIA_TYPES.get(PurePath(name).suffix, _BINARY)

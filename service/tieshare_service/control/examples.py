@@ -15,7 +15,14 @@ FULL_REQUEST: dict[str, Any] = {
     "dataset": _DATASET,
     "name": "digits",
     "target": {"max_drop": 0.005},
-    "recipe": {"penalty": "oscar", "l2": 1e-4, "path_epochs": 40, "seed": 7},
+    "recipe": {
+        "penalty": "oscar",
+        "penalties": {"head": "group_lasso"},
+        "l2": 1e-4,
+        "tie_groups": [{"layer": "hidden", "rows": [0, 1, 2]}],
+        "path_epochs": 40,
+        "seed": 7,
+    },
 }
 PROBLEM: dict[str, Any] = {
     "type": "https://tieshare.dev/problems/model-unsupported-operator",
@@ -53,13 +60,40 @@ DATASET: dict[str, Any] = {
 }
 _RECIPE = Recipe(target=Target(max_drop=0.005)).to_dict()
 PLAN: dict[str, Any] = {"name": "digits", "model": _MODEL, "dataset": _DATASET, "recipe": _RECIPE}
+FRONT: list[dict[str, Any]] = [
+    {
+        "point": 1,
+        "unique_parameters": 5130,
+        "compression_ratio": 4.1,
+        "bytes": 21930,
+        "packed_bytes": 7410,
+        "macs": 5010,
+        "latency_us": {"1": 6.2, "32": 21.4},
+        "accuracy": 0.9785,
+        "loss": None,
+        "chosen": False,
+    },
+    {
+        "point": 2,
+        "unique_parameters": 1980,
+        "compression_ratio": 10.7,
+        "bytes": 9216,
+        "packed_bytes": 3570,
+        "macs": 1890,
+        "latency_us": {"1": 5.8, "32": 14.9},
+        "accuracy": 0.974,
+        "loss": None,
+        "chosen": False,
+    },
+]
 JOB: dict[str, Any] = {
     "id": _JOB,
     **PLAN,
     "status": "running",
-    "stage": "path",
+    "stage": "retrain",
     "progress": {"done": 12, "total": 40, "unit": "epochs", "eta_s": 21.5},
     "metrics": {"accuracy": 0.974, "alive_rows": 163.0, "clusters": 58.0},
+    "front": FRONT,
     "attempt": 1,
     "error": None,
     "result": None,
@@ -96,9 +130,21 @@ data: {"status":"running","attempt":1}
 """
 ARTIFACTS: dict[str, Any] = {
     "items": [
-        {"name": "report.json", "sha256": _SHA256, "bytes": 5120},
-        {"name": "shared.onnx", "sha256": _SHA256, "bytes": 9216},
-        {"name": "tied.onnx", "sha256": _SHA256, "bytes": 86420},
+        {"name": name, "sha256": _SHA256, "bytes": size}
+        for name, size in (
+            ("front.png", 48210),
+            ("front.svg", 20480),
+            ("packed.onnx", 3570),
+            ("point-1.packed.onnx", 7410),
+            ("point-1.shared.onnx", 21930),
+            ("point-1.tied.onnx", 86420),
+            ("point-2.packed.onnx", 3570),
+            ("point-2.shared.onnx", 9216),
+            ("point-2.tied.onnx", 86420),
+            ("report.json", 5120),
+            ("shared.onnx", 9216),
+            ("tied.onnx", 86420),
+        )
     ],
     "next_page_token": None,
 }
@@ -110,6 +156,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "Dataset": [DATASET],
     "Job": [JOB],
     "JobPlan": [PLAN],
+    "PublishRequest": [{"point": 1}, {"point": 2, "file": "packed"}],
     "EventPage": [EVENTS],
     "ArtifactPage": [ARTIFACTS],
     "Problem": [PROBLEM],

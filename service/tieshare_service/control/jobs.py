@@ -1,11 +1,11 @@
-"""Jobs: submit, list, look at or wait for, cancel, retry."""
+"""Jobs: submit, list, look at or wait for, cancel, retry, put another result into service."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from tieshare_service import submission
+from tieshare_service import points, submission
 from tieshare_service.control import schemas
 from tieshare_service.control.answers import Responses, header, problems
 from tieshare_service.control.json_body import JsonRoute
@@ -15,6 +15,7 @@ from tieshare_service.control.requests import (
     PageSize,
     PageToken,
     PathJob,
+    PublishRequest,
 )
 from tieshare_service.control.services import Parts
 from tieshare_service.control.waiting import changed
@@ -94,6 +95,16 @@ def cancel_job(job_id: PathJob, response: Response, parts: Parts) -> schemas.Job
 def retry_job(job_id: PathJob, response: Response, parts: Parts) -> schemas.Job:
     """Queue a failed or cancelled job again."""
     return _accepted(response, parts.queue.retry(job_id))
+
+
+@router.post("/{id}/publish", responses=problems(400, 404, 409, 413, 415))
+def publish_point(job_id: PathJob, asked: PublishRequest, parts: Parts) -> schemas.Served:
+    """Serve another point of the front as the next version of the job's name, with no training.
+
+    Where the newest version of the job is that very file, the answer is that version.
+    """
+    stored = parts.queue, parts.blobs, parts.publisher
+    return schemas.Served.of(points.publish_point(*stored, job_id, asked.to_domain()))
 
 
 def _accepted(response: Response, job: Job) -> schemas.Job:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from tieshare.errors import TieshareError
 from tieshare_service import blobs, catalog, errors, gate
 from tieshare_service.control import errors as requests
+from tieshare_service.control.recipes import TIE_TAGS
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ STATUSES: Mapping[type, int] = {
     errors.ServiceError: 500,
     errors.NotFound: 404,
     errors.WrongState: 409,
+    errors.NoSuchPoint: 422,
     errors.LeaseLost: 409,
     errors.IdempotencyConflict: 409,
     errors.BadPageToken: 422,
@@ -113,7 +115,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
     if first.get("type") == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
         return problem("json-invalid", 400, f"the body is not JSON: {reason}", f"byte {path[0]}")
-    where = ".".join(str(part) for part in path) or str(place)
+    where = ".".join(str(part) for part in path if part not in TIE_TAGS) or str(place)
     reason = _REASONS.get(first.get("type", ""), first.get("msg", ""))
     return problem("request-invalid", 422, f"{where}: {reason}", where)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from tieshare_service import records
+from tieshare_service import publish, records
 from tieshare_service.records import EventType, Status
 from tieshare_service.submission import Plan
 
@@ -91,11 +91,34 @@ class Failure(BaseModel):
     message: str
 
 
+class FrontPoint(BaseModel):
+    """One result of a job, scored on held-out data, measured on its files."""
+
+    point: int = Field(description="its number, from 1; the largest network comes first")
+    unique_parameters: int
+    compression_ratio: float
+    bytes: int = Field(description="of its shared file")
+    packed_bytes: int
+    macs: int = Field(description="multiplications of one sample")
+    latency_us: dict[str, float] = Field(
+        description="of its shared file: microseconds of a call by batch size",
+        examples=[{"1": 14.5, "32": 61.0}],
+    )
+    accuracy: float | None = None
+    loss: float | None = None
+    chosen: bool = Field(description="it is the one that the target picks")
+
+
 class Served(BaseModel):
-    """Where the inference endpoint has the result: /v2/models/NAME/versions/VERSION."""
+    """Where the inference endpoint has a result: /v2/models/NAME/versions/VERSION."""
 
     name: str
     version: int
+
+    @classmethod
+    def of(cls, served: publish.Served) -> "Served":
+        """The answer for a model that was put into service."""
+        return cls(name=served.name, version=served.version)
 
 
 class Result(BaseModel):
@@ -103,7 +126,7 @@ class Result(BaseModel):
 
     report: dict[str, Any] = Field(description="report.json, measured on the exported files")
     artifacts: list[str]
-    served: Served | None
+    served: Served | None = Field(description="the newest version that this job has")
 
 
 class Job(BaseModel):
@@ -118,6 +141,9 @@ class Job(BaseModel):
     progress: Progress | None
     metrics: dict[str, float] = Field(
         description="as known by now: accuracy or loss, alive_rows, clusters, compression_ratio"
+    )
+    front: list[FrontPoint] | None = Field(
+        description="the results so far; null before there is one"
     )
     attempt: int = Field(description="how often a worker has taken it up")
     recipe: dict[str, Any] = Field(description="with every default filled in")
@@ -139,6 +165,7 @@ class Job(BaseModel):
             stage=job.stage,
             progress=None if job.progress is None else Progress.model_validate(job.progress),
             metrics=job.metrics,
+            front=None if job.front is None else list(map(FrontPoint.model_validate, job.front)),
             attempt=job.attempt,
             recipe=job.recipe,
             error=None if job.error is None else Failure.model_validate(job.error),
@@ -169,7 +196,10 @@ class Event(BaseModel):
     seq: int
     at: datetime
     type: EventType
-    data: dict[str, Any] = Field(description="the fields that changed, named as in the job")
+    data: dict[str, Any] = Field(
+        description="the fields that changed, named as in the job; of published: served, and the "
+        "point and the file of it"
+    )
 
     @classmethod
     def of(cls, event: records.Event) -> "Event":

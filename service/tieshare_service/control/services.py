@@ -13,6 +13,7 @@ from tieshare_service.blobs import Blobs
 from tieshare_service.catalog import DATASETS, MODELS, Catalog
 from tieshare_service.control.counters import Counters
 from tieshare_service.gate import Gate
+from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import DatasetRecord, ModelRecord, open_database
 from tieshare_service.settings import Settings
@@ -28,6 +29,7 @@ class Services:
     models: Catalog[ModelRecord]
     datasets: Catalog[DatasetRecord]
     queue: Queue
+    publisher: Publisher
     counters: Counters
 
 
@@ -44,6 +46,7 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
         models=Catalog(MODELS, engine, blobs, gate, time.time),
         datasets=Catalog(DATASETS, engine, blobs, gate, time.time),
         queue=Queue(engine, time.time, max_attempts=settings.max_attempts),
+        publisher=Publisher(engine, settings.models_dir),
         counters=counters,
     )
     try:

@@ -71,6 +71,19 @@ def test_a_bias_that_happens_to_be_zero_is_stored_all_the_same(
     assert counts.unique_parameters == 1330
 
 
+def test_a_tensor_that_equals_the_one_it_is_a_copy_of_is_not_counted(
+    build: Build, rng: np.random.Generator
+) -> None:
+    values = stored(rng)
+    values["beta"] = values["gamma"]
+    model = build(NET, **values)
+    structure = structure_of(model)
+    copies = {"beta": "gamma", "b1": "gamma"}  # b1 differs
+    assert count_tied(model, structure).unique_parameters == 1330
+    counts = count_tied(model, structure, copies)
+    assert (counts.parameters, counts.unique_parameters) == (1330, 1290)
+
+
 def test_the_shared_file_stores_the_unique_numbers(build: Build, rng: np.random.Generator) -> None:
     model = build(NET, **stored(rng))
     structure = structure_of(model)

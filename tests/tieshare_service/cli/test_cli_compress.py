@@ -33,7 +33,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_it_writes_three_files_and_prints_the_table(
+def test_it_writes_all_files_and_prints_the_tables(
     compress: Any, folder: Path, dataset_arrays: dict[str, np.ndarray]
 ) -> None:
     np.savez(folder / "test.npz", x=dataset_arrays["x"][:10], y=dataset_arrays["y"][:10])
@@ -41,13 +41,21 @@ def test_it_writes_three_files_and_prints_the_table(
     done = compress("--recipe", folder / "recipe.json", *flags)
 
     assert done.exit_code == 0, done.output
-    assert names(folder / "out") == ["report.json", "shared.onnx", "tied.onnx"]
     report = json.loads((folder / "out" / "report.json").read_text())
+    points = [f"point-{point['point']}." for point in report["front"]]
+    forms = ("packed.onnx", "shared.onnx", "tied.onnx")
+    models = [prefix + form for prefix in ("", *points) for form in forms]
+    assert names(folder / "out") == sorted([*models, "front.png", "front.svg", "report.json"])
     assert report["recipe"]["seed"] == 3
     assert report["recipe"]["path_epochs"] == 4
     assert report["shared"]["bytes"] == (folder / "out" / "shared.onnx").stat().st_size
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["dense", "tied", "shared"]
+    first_words = [line.split()[0] for line in lines if line.strip()]
+    assert first_words[1:5] == ["dense", "tied", "shared", "packed"]
+    assert first_words[5] == "point"
+    assert [word for word in first_words if word.isdigit()] == [
+        str(number) for number in range(1, len(points) + 1)
+    ]
     assert lines[-1] == f"written to {folder / 'out'}"
     session = ort.InferenceSession(folder / "out" / "shared.onnx")
     assert session.run(None, {"x": dataset_arrays["x"]})[0].shape == (60, 3)
@@ -104,11 +112,29 @@ def test_a_recipe_that_can_not_be_followed_is_refused(
     assert words in done.stderr
 
 
-def test_only_one_target_may_be_given(compress: Any) -> None:
-    done = compress("--max-drop", 0.1, "--min-ratio", 3)
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--max-drop", 0.1, "--min-ratio", 3), "--max-drop, --min-ratio"),
+        (("--max-bytes", 900, "--front"), "--max-bytes, --front"),
+        (("--min-ratio", 3, "--max-latency-us", 9), "--min-ratio, --max-latency-us"),
+    ],
+)
+def test_only_one_target_may_be_given(compress: Any, flags: tuple[object, ...], named: str) -> None:
+    done = compress(*flags)
 
     assert done.exit_code == 2
-    assert "give one of --max-drop and --min-ratio" in done.stderr
+    assert f"give only one of {named}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags", [("--max-bytes", 0), ("--max-latency-us", 0), ("--max-drop", 1), ("--min-ratio", 0.9)]
+)
+def test_a_target_that_can_not_be_is_refused(compress: Any, flags: tuple[object, ...]) -> None:
+    done = compress(*flags)
+
+    assert done.exit_code == 2
+    assert str(flags[0]) in done.stderr
 
 
 def test_a_file_that_is_not_there_is_named(compress: Any) -> None:

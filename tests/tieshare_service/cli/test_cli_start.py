@@ -34,6 +34,7 @@ def loaded_by(*words: str) -> set[str]:
         ("models", "list", "--url", "http://127.0.0.1:9"),
         ("serve", "--help"),
         ("compress", "--help"),
+        ("front", "--help"),
     ],
 )
 def test_a_command_loads_only_what_it_needs(words: tuple[str, ...]) -> None:
@@ -45,8 +46,8 @@ def test_the_help_of_all_loads_not_even_the_client() -> None:
 
 
 def test_every_command_in_the_table_is_there(tieshare: Any) -> None:
-    names = ("compress", "serve", "api", "worker", "inference", "models", "datasets", "jobs")
-    for name in names:
+    roles = ("serve", "api", "worker", "inference")
+    for name in ("compress", *roles, "models", "datasets", "jobs", "front"):
         assert tieshare(name, "--help").exit_code == 0
         assert f"  {name}" in tieshare("--help").output
 

@@ -161,6 +161,32 @@ def test_a_job_is_submitted_once_however_often_it_is_sent(script: Any) -> None:
     }
 
 
+def test_a_point_is_published_once_however_often_it_is_sent(script: Any) -> None:
+    script.drop()
+    script.json({"name": "digits", "version": 4})
+    with client_of(script) as client:
+        served = client.jobs.publish("job_1", 3, "packed")
+
+    assert (served.name, served.version) == ("digits", 4)
+    for request in script.requests:
+        assert (request.method, request.path) == ("POST", "/v1/jobs/job_1/publish")
+        assert json.loads(request.body) == {"point": 3, "file": "packed"}
+
+
+def test_a_front_becomes_typed_points(script: Any, front: list[dict[str, Any]]) -> None:
+    script.json({**JOB, "front": front})
+    script.json(JOB)
+    with client_of(script) as client:
+        job, fresh = client.jobs.get("job_1"), client.jobs.get("job_1")
+
+    assert fresh.front is None
+    assert job.front is not None
+    assert [point.bytes for point in job.front] == [49_435, 38_000, 21_000]
+    assert [point.chosen for point in job.front] == [False, True, False]
+    assert (job.front[0].accuracy, job.front[0].loss) == (0.9818, None)
+    assert job.front[0].latency_us == {"1": 15.25, "32": 58.75}
+
+
 def test_a_delete_that_worked_though_its_answer_was_lost_is_no_error(script: Any) -> None:
     script.drop()
     script.problem(404, "model-not-found")

@@ -18,6 +18,7 @@ from tieshare_service.client import (
     TooLarge,
 )
 from tieshare_service.control.services import Services
+from tieshare_service.publish import Point
 from tieshare_service.settings import Settings
 
 STEP = {"stage": "path", "done": 3, "total": 9, "unit": "epochs", "eta_s": 1.5}
@@ -112,6 +113,37 @@ def test_a_job_is_followed_to_its_end_and_its_files_fetched(
     assert [file.name for file in client.jobs.artifacts(job.id)] == ["report.json"]
     file = client.jobs.download(job.id, "report.json", tmp_path / "report.json")
     assert file.read_bytes() == b"{}\n"
+
+
+def test_another_point_is_put_into_service(
+    client: Client,
+    services: Services,
+    uploaded: tuple[str, str],
+    front: list[dict[str, Any]],
+) -> None:
+    job = client.jobs.submit(*uploaded, target={"front": True})
+    with pytest.raises(Conflict):
+        client.jobs.publish(job.id, 1)
+    claimed = services.queue.claim("worker", 30.0)
+    assert claimed is not None
+    services.queue.front(job.id, 1, front)
+    made = [services.blobs.put_artifact(job.id, "point-3.packed.onnx", b"third")]
+    services.publisher.publish(job.id, "digits", b"second", Point(2))
+    services.queue.succeed(job.id, 1, RESULT, made)
+
+    assert [client.jobs.publish(job.id, 3, "packed").version for _ in range(2)] == [2, 2]
+    done = client.jobs.get(job.id)
+    assert done.result is not None
+    assert done.result.served is not None
+    assert done.result.served.version == 2
+    assert [event.type for event in client.jobs.events(job.id, after=2)] == [
+        "front",
+        "status",
+        "published",
+    ]
+    with pytest.raises(Invalid) as caught:
+        client.jobs.publish(job.id, 3)
+    assert caught.value.type == "no-such-point"
 
 
 def test_waiting_for_a_failed_job_raises_its_error_and_a_retry_queues_it_again(

@@ -1,5 +1,5 @@
 import hashlib
-import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -7,7 +7,23 @@ import pytest
 
 from tieshare_service.control.services import Services
 
-FILES = {"report.json": b'{"shared": {}}', "shared.onnx": b"s" * 300_000, "tied.onnx": b"tied"}
+FILES = {
+    "front.png": b"\x89PNG",
+    "front.svg": b"<svg/>",
+    "packed.onnx": b"packed",
+    "point-1.packed.onnx": b"first packed",
+    "point-1.shared.onnx": b"first shared",
+    "point-1.tied.onnx": b"first tied",
+    "report.json": b'{"shared": {}}',
+    "shared.onnx": b"s" * 300_000,
+    "tied.onnx": b"tied",
+}
+MEDIA_TYPES = {
+    ".json": "application/json",
+    ".onnx": "application/octet-stream",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
 
 
 @pytest.fixture
@@ -39,10 +55,12 @@ def test_a_file_is_the_bytes_that_were_made(http: httpx.Client, place: str, name
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
 
 
-def test_a_report_is_json(http: httpx.Client, place: str) -> None:
-    answer = http.get(f"{place}/report.json")
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json() == json.loads(FILES["report.json"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_has_the_type_that_its_ending_says(
+    http: httpx.Client, place: str, name: str
+) -> None:
+    answer = http.head(f"{place}/{name}")
+    assert answer.headers["Content-Type"] == MEDIA_TYPES[Path(name).suffix]
 
 
 def test_a_file_comes_in_ranges_too(http: httpx.Client, place: str) -> None:
@@ -56,7 +74,9 @@ def test_a_file_that_the_client_has_is_not_sent_again(http: httpx.Client, place:
     assert http.get(f"{place}/tied.onnx", headers={"If-None-Match": tag}).status_code == 304
 
 
-@pytest.mark.parametrize("name", ["packed.onnx", "..", "%2e%2e%2ftied.onnx", "tied.onnx%00"])
+@pytest.mark.parametrize(
+    "name", ["point-2.shared.onnx", "..", "%2e%2e%2ftied.onnx", "tied.onnx%00"]
+)
 def test_a_file_that_was_not_made_is_not_found(http: httpx.Client, place: str, name: str) -> None:
     answer = http.get(f"{place}/{name}")
     assert answer.status_code == 404 or name == ".."  # a client shortens a/.. before it asks

@@ -11,6 +11,7 @@ from sqlalchemy import insert
 from tieshare_service import records
 from tieshare_service.control.events import streamed
 from tieshare_service.control.services import Services
+from tieshare_service.publish import Point, Served
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -69,6 +70,26 @@ def test_a_stream_tells_what_was_and_what_comes_and_ends_with_the_job(
     assert [kind for _, kind, _ in seen] == ["status", "status", "progress", "status"]
     assert seen[2][2]["done"] == 5
     assert seen[3][2]["status"] == "failed"
+
+
+def test_a_stream_tells_the_front_as_it_grows_and_what_is_published(
+    http: httpx.Client, services: Services, job: str, front: list[dict[str, Any]]
+) -> None:
+    services.queue.claim("worker", 30)
+    services.queue.front(job, 1, front[:1])
+    services.queue.front(job, 1, front)
+    services.queue.succeed(job, 1, {"report": {}, "served": None})
+    services.queue.published(job, Served("digits", 2), Point(3, "packed"))
+    stream = http.get(f"/v1/jobs/{job}/events", headers=STREAM).text
+    told = [
+        (frame["event"], json.loads(frame["data"])) for frame in frames(iter(stream.splitlines()))
+    ][2:]
+    assert told == [
+        ("front", {"front": front[:1]}),
+        ("front", {"front": front}),
+        ("status", {"status": "succeeded", "attempt": 1}),
+        ("published", {"served": {"name": "digits", "version": 2}, "point": 3, "file": "packed"}),
+    ]
 
 
 def test_a_stream_goes_on_after_the_last_event_that_got_through(

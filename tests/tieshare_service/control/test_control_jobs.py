@@ -1,11 +1,12 @@
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
 import httpx
 import pytest
 
-from tieshare.recipe import Recipe
+from tieshare.recipe import Recipe, Target
 from tieshare_service.control.services import Services
 
 Uploaded = tuple[str, str]
@@ -39,8 +40,7 @@ def test_what_is_asked_for_is_in_the_recipe_and_the_rest_is_filled_in(
     asked = {"name": "mine", "target": {"min_ratio": 20}, "recipe": {"penalty": "oscar", "seed": 3}}
     job = http.post("/v1/jobs", json=shortest | asked).json()
     assert job["name"] == "mine"
-    target = {"max_drop": None, "min_ratio": 20}
-    assert job["recipe"] == Recipe().to_dict() | {"penalty": "oscar", "seed": 3, "target": target}
+    assert job["recipe"] == Recipe(Target(min_ratio=20), penalty="oscar", seed=3).to_dict()
 
 
 def test_a_recipe_from_an_answer_may_be_sent_again(
@@ -67,7 +67,7 @@ def test_validate_only_checks_everything_and_queues_nothing(
     bad = http.post("/v1/jobs", params=query, json=shortest | {"target": {"max_drop": 1}})
     assert good.status_code == 200
     assert good.json()["name"] == "digits"
-    assert good.json()["recipe"]["target"] == {"max_drop": 0, "min_ratio": None}
+    assert good.json()["recipe"]["target"] == asdict(Target(max_drop=0))
     assert (bad.status_code, bad.json()["where"]) == (422, "target.max_drop")
     assert http.get("/v1/jobs").json()["items"] == []
 
@@ -81,10 +81,28 @@ def test_validate_only_checks_everything_and_queues_nothing(
         ({"name": 3}, "name"),
         ({"target": {"max_drop": 0.1, "min_ratio": 2}}, "target"),
         ({"target": {}}, "target"),
+        ({"target": {"max_bytes": 9000, "front": True}}, "target"),
         ({"target": {"max_drop": "small"}}, "target.max_drop"),
+        ({"target": {"max_bytes": 0}}, "target.max_bytes"),
+        ({"target": {"max_bytes": 10.5}}, "target.max_bytes"),
+        ({"target": {"max_latency_us": 0}}, "target.max_latency_us"),
+        ({"target": {"front": False}}, "target.front"),
+        ({"target": {"front": 1}}, "target.front"),
         ({"target": {"ratio": 2}}, "target.ratio"),
         ({"recipe": {"penality": "growl"}}, "recipe.penality"),
         ({"recipe": {"penalty": "ridge"}}, "recipe.penalty"),
+        ({"recipe": {"penalties": {"hidden": "ridge"}}}, "recipe.penalties.hidden"),
+        ({"recipe": {"penalties": {"hiden": "l1"}}}, "penalties.hiden"),
+        ({"recipe": {"tie_by": "luck"}}, "recipe.tie_by"),
+        ({"recipe": {"tie_groups": [{"rows": [0, 1]}]}}, "recipe.tie_groups.0.layer"),
+        (
+            {"recipe": {"tie_groups": [{"layer": "hidden", "rows": [0, "x"]}]}},
+            "recipe.tie_groups.0.rows.1",
+        ),
+        ({"recipe": {"tie_groups": [{"tensors": ["w1"]}]}}, "recipe.tie_groups.0.tensors"),
+        ({"recipe": {"tie_groups": [{"layer": "hidden", "rows": [0, 4]}]}}, "tie_groups.0.rows"),
+        ({"recipe": {"bits": 5}}, "recipe.bits"),
+        ({"recipe": {"device": "tpu"}}, "recipe.device"),
         ({"recipe": {"path_epochs": 0}}, "recipe.path_epochs"),
         ({"recipe": {"path_epochs": "4"}}, "recipe.path_epochs"),
         ({"recipe": {"path_epochs": 4.5}}, "recipe.path_epochs"),
@@ -234,6 +252,20 @@ def test_a_finished_job_shows_its_result(
     assert (done["status"], done["result"]) == ("succeeded", result)
     refused = http.post(f"/v1/jobs/{job}/cancel")
     assert (refused.status_code, slug(refused)) == (409, "job-wrong-state")
+
+
+def test_a_running_job_shows_its_front(
+    http: httpx.Client,
+    services: Services,
+    shortest: dict[str, Any],
+    front: list[dict[str, Any]],
+) -> None:
+    job = http.post("/v1/jobs", json=shortest).json()
+    services.queue.claim("worker", 30)
+    services.queue.front(job["id"], 1, front)
+    assert job["front"] is None
+    shown = http.get(f"/v1/jobs/{job['id']}").json()["front"]
+    assert shown == [point | {"loss": None} for point in front]
 
 
 def test_a_failed_job_shows_why(

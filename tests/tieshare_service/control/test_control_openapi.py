@@ -112,14 +112,19 @@ def test_the_example_stream_is_what_a_stream_says(
 
 
 def test_real_answers_have_their_schemas_form(
-    http: httpx.Client, services: Services, uploaded: tuple[str, str]
+    http: httpx.Client,
+    services: Services,
+    uploaded: tuple[str, str],
+    front: list[dict[str, Any]],
 ) -> None:
     model, dataset = uploaded
     job = http.post("/v1/jobs", json={"model": model, "dataset": dataset}).json()["id"]
     services.queue.claim("worker", 30)
-    made = [services.blobs.put_artifact(job, "report.json", b"{}")]
+    names = ("report.json", "point-2.shared.onnx")
+    made = [services.blobs.put_artifact(job, name, b"{}") for name in names]
+    services.queue.front(job, 1, front)
     result = {
-        "report": {"front": []},
+        "report": {"front": front},
         "artifacts": ["report.json"],
         "served": {"name": "digits", "version": 1},
     }
@@ -137,3 +142,5 @@ def test_real_answers_have_their_schemas_form(
         "/nothing": "Problem",
     }.items():
         validator_for(schema(name)).validate(http.get(path).json())
+    served = http.post(f"/v1/jobs/{job}/publish", json={"point": 2})
+    validator_for(schema("Served")).validate(served.json())

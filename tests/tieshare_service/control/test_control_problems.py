@@ -16,6 +16,7 @@ EXPECTED: dict[type[Exception], int] = {
     errors.NoSuchDataset: 404,
     errors.NoSuchJob: 404,
     errors.WrongState: 409,
+    errors.NoSuchPoint: 422,
     errors.IdempotencyConflict: 409,
     errors.LeaseLost: 409,
     errors.BadPageToken: 422,
