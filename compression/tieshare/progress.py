@@ -65,9 +65,9 @@ class Narrator:
     def step(self, stage: Stage, metrics: Mapping[str, float] | None = None) -> Iterator[None]:
         """A step without epochs begins, and ends; ``metrics`` are those of the result."""
         known = dict(metrics or {})
-        self.listener(Progress(stage, 0, 1, unit="steps", metrics=known))
+        self._tell(Progress(stage, 0, 1, unit="steps", metrics=known))
         yield
-        self.listener(Progress(stage, 1, 1, unit="steps", metrics=known))
+        self._tell(Progress(stage, 1, 1, unit="steps", metrics=known))
 
     def restart(self) -> None:
         """What was done since the last epoch is no part of the next."""
@@ -78,8 +78,7 @@ class Narrator:
         self.path_s = self.retrain_s = self._lap()
         points_s = self._points_left() * self.retrain_epochs * self.retrain_s
         left_s = (self.path_epochs - done) * self.path_s + points_s
-        self.told = Progress("path", done, self.path_epochs, eta_s=left_s, metrics=metrics)
-        self.listener(self.told)
+        self._tell(Progress("path", done, self.path_epochs, eta_s=left_s, metrics=metrics))
 
     def retrain(self, done: int, metrics: Mapping[str, float]) -> None:
         """An epoch of stage 2 of one point is done."""
@@ -111,8 +110,11 @@ class Narrator:
         here = 0 if done == total else points
         later = max(self._points_left() - here, 0) * self.retrain_epochs
         left_s = (total - done + later) * self.retrain_s
-        self.told = Progress("retrain", done, total, eta_s=left_s, metrics=dict(metrics))
-        self.listener(self.told)
+        self._tell(Progress("retrain", done, total, eta_s=left_s, metrics=dict(metrics)))
+
+    def _tell(self, progress: Progress) -> None:
+        self.told = progress
+        self.listener(progress)
 
     def _points_left(self) -> int:
         return max(_EXPECTED_POINTS - self.points, 0)

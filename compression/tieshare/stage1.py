@@ -21,7 +21,7 @@ from tieshare.prior import EqualRows
 from tieshare.recipe import Recipe
 from tieshare.regularised import regularised
 from tieshare.shrink import shrink
-from tieshare.trainer import Trainer, descend
+from tieshare.trainer import USUAL_TRIAL, Trainer, Trial, descend
 from tieshare.twin import Twin
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
@@ -32,8 +32,8 @@ _FASTEST = 0.4  # growth of log strength in an epoch
 _STEADY = 0.05  # the same while the network shrinks as it should
 _GAIN = 4.0
 _LAST_RATIO = 100.0  # alive parameters are to fall by this factor over the whole path
-# What a trial may lose. With batch norm it makes up for more than that in the epochs after it.
-_MAY_LOSE, _NORMED_MAY_LOSE = 0.01, 0.05
+# With batch norm a network loses more at first, as its statistics lag behind, and makes up for it.
+_NORMED_TRIAL = Trial(steps=120, lost=0.05)
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class RisingPath:
     @torch.no_grad()
     def _shrink(self, steps: int) -> None:
         """The prox of as many gradient steps, and the masks."""
+        self.sizes.settle()
         for item in self.regularised:
             weights = [self.twin.parameter(layer.weight) for layer in item.layers]
             if not all(weight.isfinite().all() for weight in weights):
@@ -180,5 +181,5 @@ def descent(twin: Twin, rate: float) -> torch.optim.Optimizer:
 
 def stable_rate(twin: Twin, trainer: Trainer, rates: Sequence[float] = RATES) -> float:
     """The largest of the falling rates that stage 1 stands in a trial, or the last."""
-    lost = _NORMED_MAY_LOSE if twin.scale_free else _MAY_LOSE
-    return trainer.largest_stable_rate(twin, rates, lambda rate: descent(twin, rate), lost)
+    trial = _NORMED_TRIAL if twin.scale_free else USUAL_TRIAL
+    return trainer.largest_stable_rate(twin, rates, lambda rate: descent(twin, rate), trial)

@@ -1,8 +1,8 @@
 """One network with its data: batches, losses, scores. Both stages train through it."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from tieshare.objective import Objective
 from tieshare.score import at_once, is_error, named, numbers, score
 
 _MOST_STORED = 1 << 28  # numbers of the teacher's outputs, 1 GiB of float32
-_TRIAL_STEPS = 60
 _TRIAL_SAMPLES = 2048
 
 
@@ -29,6 +28,19 @@ class Loaded:
     def __len__(self) -> int:
         return len(self.targets[0])
 
+
+@dataclass(frozen=True)
+class Trial:
+    """Of a learning rate: so many ``steps``, in which it may lose ``lost`` of accuracy.
+
+    Or ten times that part of an error.
+    """
+
+    steps: int
+    lost: float
+
+
+USUAL_TRIAL = Trial(steps=60, lost=0.01)
 
 Teacher = Callable[[Tensor], tuple[Tensor, ...] | None]
 """Indices of a batch of the training split to the uploaded model's outputs, if they are needed."""
@@ -86,39 +98,31 @@ class Trainer:
         network: nn.Module,
         rates: Sequence[float],
         start: Callable[[float], torch.optim.Optimizer],
-        lost: float = 0.01,
+        trial: Trial = USUAL_TRIAL,
     ) -> float:
         """The largest of the falling ``rates`` that training stands, or the last.
 
         Each is tried for a few steps, which are then taken back: it must stay finite and must not
-        lose more than ``lost`` of accuracy, or ten times that part of an error, on samples that it
-        trains on.
+        lose more than ``trial`` allows on samples that it trains on.
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         samples = min(_TRIAL_SAMPLES, len(self.train))
         before = self._right(network, self.train, samples).mean()
-        of_error = 10 * lost * abs(before) + 1e-8
-        least = before - (of_error if is_error(self.objective.goals) else lost)
+        of_error = 10 * trial.lost * abs(before) + 1e-8
+        least = before - (of_error if is_error(self.objective.goals) else trial.lost)
         for rate in rates[:-1]:
-            good = self._stands(network, start(rate), least, samples)
+            self._try(network, start(rate), trial.steps)
+            after = self._right(network, self.train, samples).mean()
             network.load_state_dict(kept)
-            if good:
+            if np.isfinite(after) and after >= least:
                 return rate
         return rates[-1]
 
-    def _stands(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, least: float, samples: int
-    ) -> bool:
+    def _try(self, network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
         network.train()
-        done = 0
-        for epoch in range(math.ceil(_TRIAL_STEPS / self.steps)):
-            for index in self.batches(seed=0, epoch=epoch):
-                descend(optimizer, self.loss(network, index))
-                done += 1
-                if done == _TRIAL_STEPS:
-                    break
-        after = self._right(network, self.train, samples).mean()
-        return bool(np.isfinite(after) and after >= least)
+        epochs = (self.batches(seed=0, epoch=epoch) for epoch in count())
+        for index in islice(chain.from_iterable(epochs), steps):
+            descend(optimizer, self.loss(network, index))
 
     def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:
         goals, targets = self.objective.goals, [y[:samples].numpy() for y in data.targets]

@@ -36,9 +36,8 @@ def walk(job: Job) -> Walked:
     job.narrator.restart()
     while not finished:
         snapshot = path.epoch()
-        finished = path.done >= job.plan.path_epochs or _far_enough(
-            job, snapshot, kept[-1:] if path.sizes else []
-        )
+        smaller = [item for item in kept if item.ratio >= _SMALLER] if path.sizes else [snapshot]
+        finished = path.done >= job.plan.path_epochs or _far_enough(job, snapshot, smaller[-1:])
         if finished or not kept or _worth_keeping(job, snapshot, kept[-1]):
             job.checkpoints.save_arrays(f"epoch-{snapshot.epoch}", twin.tensors())
             kept.append(snapshot)
@@ -58,8 +57,8 @@ def _worth_keeping(job: Job, snapshot: Snapshot, last: Snapshot) -> bool:
 def _far_enough(job: Job, snapshot: Snapshot, last: Sequence[Snapshot]) -> bool:
     """Whether the target lies behind: retraining brings back a few points, but not more.
 
-    ``last``: with batch norm, whose statistics lag behind, one score can be low by chance; so the
-    last that was kept has to be low too.
+    ``last``: a smaller network that was kept before, if there is one, has to be as bad. With batch
+    norm a large rate costs some score before anything shrinks, and one score may be low by chance.
     """
     target, before = job.recipe.target, float(job.dense.mean())
     if target.min_ratio is not None:
@@ -70,5 +69,5 @@ def _far_enough(job: Job, snapshot: Snapshot, last: Sequence[Snapshot]) -> bool:
         return False
     drop = FRONT_DROP if target.max_drop is None else target.max_drop
     scale = abs(before) if job.relative else 1.0
-    score = max(item.score for item in (snapshot, *last))
-    return before - score > scale * (_LOST_IN_ANY_CASE + _LOST_PER_DROP * drop)
+    allowed = scale * (_LOST_IN_ANY_CASE + _LOST_PER_DROP * drop)
+    return bool(last) and all(before - item.score > allowed for item in (snapshot, *last))

@@ -5,6 +5,8 @@
 ``taught``   the model after some epochs of Adam on a data set
 ``mlp``      64-32-10, taught the digits
 ``job_of``   what all steps of one job on a model share, its checkpoints in a folder
+``sparse``   the tensors of mlp after three epochs of a strong penalty
+``ready``    ready("name") is a job on mlp in a folder of that name, whose path has these at epoch 3
 ``short``    a recipe of few epochs, at a rate that need not be looked for
 """
 
@@ -29,6 +31,7 @@ from tieshare.objective import Objective
 from tieshare.plan import plan
 from tieshare.progress import Listener, Narrator, silent
 from tieshare.recipe import Recipe, Target
+from tieshare.stage1 import RisingPath
 from tieshare.trainer import Trainer, descend
 from tieshare.twin import from_onnx
 
@@ -117,6 +120,31 @@ def mlp(digits: Dataset, one_thread: None) -> ModelProto:
 @pytest.fixture(scope="session")
 def job_of() -> Callable[..., Job]:
     return _job_of
+
+
+@pytest.fixture(scope="session")
+def sparse(
+    mlp: ModelProto, digits: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, np.ndarray]:
+    job = _job_of(mlp, digits, tmp_path_factory.mktemp("path"), learning_rate=0.05)
+    twin = job.twin(job.start)
+    path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan.path_epochs)
+    path.strength = 0.3
+    for _ in range(3):
+        path.epoch()
+    return twin.tensors()
+
+
+@pytest.fixture
+def ready(
+    mlp: ModelProto, digits: Dataset, sparse: dict[str, np.ndarray], tmp_path: Path
+) -> Callable[..., Job]:
+    def make(folder: str = "job", listener: Listener = silent, **recipe: Any) -> Job:
+        job = _job_of(mlp, digits, tmp_path / folder, listener, **recipe)
+        job.checkpoints.save_arrays("epoch-3", sparse)
+        return job
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from tieshare.errors import (
     UnsupportedOperator,
 )
 from tieshare.exports.count import count_shared, count_tied
+from tieshare.files import Files
+from tieshare.front_chart import svg
 from tieshare.graph import structure_of, tensors
 from tieshare.measure import predict
 from tieshare.pipeline import Result, compress
@@ -50,6 +52,7 @@ class Done:
             "baseline": (self.model, report.baseline),
             "tied": (self.result.tied, report.tied),
             "shared": (self.result.shared, report.shared),
+            "packed": (self.result.packed, report.packed),
         }
 
     def accuracy(self, model: ModelProto, split: str) -> float:
@@ -79,14 +82,21 @@ def large_ratio(mlp: ModelProto, digits: Dataset, short: Short) -> Done:
     return Done(mlp, data, compress(mlp, data, recipe))
 
 
-@pytest.fixture(params=["small_drop", "large_ratio"])
+@pytest.fixture(scope="session")
+def few_bytes(mlp: ModelProto, digits: Dataset, short: Short) -> Done:
+    data = in_three(digits)
+    recipe = short(Target(max_bytes=1_200), path_epochs=20, retrain_epochs=3)
+    return Done(mlp, data, compress(mlp, data, recipe))
+
+
+@pytest.fixture(params=["small_drop", "large_ratio", "few_bytes"])
 def done(request: pytest.FixtureRequest) -> Done:
     found: Done = request.getfixturevalue(request.param)
     return found
 
 
-def test_both_files_are_valid(done: Done) -> None:
-    for model in (done.result.tied, done.result.shared):
+def test_all_files_are_valid(done: Done) -> None:
+    for model in (done.result.tied, done.result.shared, done.result.packed):
         onnx.checker.check_model(model, full_check=True)
 
 
@@ -105,6 +115,13 @@ def test_tied_and_shared_answer_alike(done: Done) -> None:
     assert (shared.argmax(1) == tied.argmax(1)).all()
 
 
+def test_packed_answers_as_shared_but_for_the_rounding_of_biases(done: Done) -> None:
+    x = [done.data.arrays["x_test"]]
+    shared, packed = (predict(m, "logits", x) for m in (done.result.shared, done.result.packed))
+    assert packed == pytest.approx(shared, abs=1e-2 * float(np.abs(shared).max()))
+    assert (packed.argmax(1) == shared.argmax(1)).mean() > 0.99
+
+
 def test_the_report_is_what_is_measured_again_on_the_files(done: Done) -> None:
     for model, file in done.files.values():
         assert file.bytes == len(model.SerializeToString())
@@ -113,6 +130,7 @@ def test_the_report_is_what_is_measured_again_on_the_files(done: Done) -> None:
     assert done.result.report.tied.unique_parameters == counts.unique_parameters
     stored = count_shared(done.result.shared, 2_410)
     assert done.result.report.shared.unique_parameters == stored.unique_parameters
+    assert done.result.report.packed.unique_parameters == stored.unique_parameters
 
 
 def test_unique_parameters_are_what_one_counts_by_hand(done: Done) -> None:
@@ -126,7 +144,8 @@ def test_unique_parameters_are_what_one_counts_by_hand(done: Done) -> None:
     assert tied.unique_parameters == unique
     assert tied.compression_ratio == pytest.approx(2_410 / unique)
     assert tied.compression_ratio > 1.2
-    assert done.result.report.shared.bytes < done.result.report.baseline.bytes
+    report = done.result.report
+    assert report.packed.bytes < report.shared.bytes < report.baseline.bytes
 
 
 def test_the_loss_of_accuracy_is_kept_on_the_held_out_samples(small_drop: Done) -> None:
@@ -149,17 +168,44 @@ def test_the_ratio_is_reached(large_ratio: Done) -> None:
     assert chosen.compression_ratio == large_ratio.result.report.tied.compression_ratio
 
 
-def test_a_result_is_saved_as_three_files(done: Done, tmp_path: Path) -> None:
-    done.result.save(tmp_path / "a" / "b")
+def test_the_file_has_no_more_bytes_than_were_asked_for(few_bytes: Done) -> None:
+    assert few_bytes.result.report.packed.bytes <= 1_200
+    assert few_bytes.accuracy(few_bytes.result.packed, "test") > 0.5
+    assert few_bytes.result.report.notes == ()
+
+
+def test_the_front_is_that_of_the_files_and_the_result_is_one_of_it(done: Done) -> None:
+    result = done.result
+    assert [point.point for point in result.report.front] == [*range(1, len(result.front) + 1)]
+    for point, files in zip(result.report.front, result.front, strict=True):
+        assert (point.bytes, point.packed_bytes) == (files.bytes, files.packed_bytes)
+        assert point.latency_us == files.latency_us
+        assert point.accuracy == done.accuracy(files.tied, "val")
+        assert point.chosen == (files is result.chosen)
+    assert sum(point.chosen for point in result.report.front) == 1
+    assert not any(one.beats(other) for one in result.front for other in result.front)
+
+
+def models_of(files: Files) -> dict[str, bytes]:
+    models = {"tied": files.tied, "shared": files.shared.model, "packed": files.packed}
+    return {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
+
+
+def test_a_result_is_saved_with_the_files_of_its_whole_front(done: Done, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "report.json",
-        "shared.onnx",
-        "tied.onnx",
-    ]
-    tied = (folder / "tied.onnx").read_bytes()
-    assert tied == done.result.tied.SerializeToString()
-    assert len((folder / "shared.onnx").read_bytes()) == done.result.report.shared.bytes
+    done.result.save(folder)
+    expected = models_of(done.result.chosen)
+    for number, files in enumerate(done.result.front, start=1):
+        expected |= {f"point-{number}.{name}": raw for name, raw in models_of(files).items()}
+    saved = {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
+    assert saved == expected
+    others = {path.name for path in folder.iterdir()} - saved.keys()
+    assert others == {"report.json", "front.png", "front.svg"}
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "front.svg").read_text() == svg(done.result.report)
+    assert saved["tied.onnx"] == done.result.tied.SerializeToString()
+    assert len(saved["shared.onnx"]) == done.result.report.shared.bytes
+    assert len(saved["packed.onnx"]) == done.result.report.packed.bytes
     plain = json.loads((folder / "report.json").read_text())
     assert Report.from_dict(plain) == done.result.report
 
@@ -201,6 +247,18 @@ def test_the_stages_are_told_in_the_order_of_the_job(
     assert list(dict.fromkeys(stages)) == ["check", "path", "retrain", "export", "measure"]
     assert all(0 <= item.done <= item.total for item in heard)
     assert all(item.eta_s is None or item.eta_s >= 0 for item in heard)
+
+
+def test_the_front_is_told_as_it_grows(mlp: ModelProto, digits: Dataset, short: Short) -> None:
+    heard: list[Progress] = []
+    recipe = short(Target(front=True), path_epochs=20, retrain_epochs=3)
+    result = compress(mlp, digits, recipe, heard.append)
+    fronts = [item.front for item in heard if item.front is not None]
+    assert len(fronts[0]) == 1
+    assert all(item.stage == "retrain" for item in heard if item.front is not None)
+    assert len(fronts[-1]) >= 2
+    assert [replace(point, chosen=False) for point in result.report.front] == [*fronts[-1]]
+    assert sum(point.chosen for point in result.report.front) == 1
 
 
 def bad_jobs(mlp: ModelProto, digits: Dataset) -> dict[str, tuple[Any, Any, type, str]]:

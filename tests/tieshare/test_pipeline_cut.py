@@ -65,8 +65,33 @@ def test_a_job_that_was_cut_off_gives_the_same_bytes(
     left: list[Progress] = []
     resumed = compress(noisy, digits, recipe, left.append, tmp_path / "cut")
     assert resumed.tied.SerializeToString() == whole.tied.SerializeToString()
-    assert resumed.report.front == whole.report.front
+    assert resumed.report.held_out == whole.report.held_out
     assert len(left) < len(heard) - 12
+
+
+@pytest.mark.slow
+def test_a_job_whose_points_are_made_at_once_gives_the_same_bytes_even_cut_off(
+    mlp: ModelProto,
+    digits: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    short: Short,
+) -> None:
+    def cut(progress: Progress) -> None:
+        if (progress.stage, progress.done) == ("retrain", 4):
+            raise Cut
+
+    recipe = short(path_epochs=8, retrain_epochs=3, tie=False)
+    alone = compress(mlp, digits, recipe)
+    monkeypatch.setattr("tieshare.maker._WORTH_A_PROCESS", 0.0)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    with pytest.raises(Cut):
+        compress(mlp, digits, recipe, cut, tmp_path)
+    heard: list[Progress] = []
+    together = compress(mlp, digits, recipe, heard.append, tmp_path)
+    assert together.tied.SerializeToString() == alone.tied.SerializeToString()
+    assert together.report.held_out == alone.report.held_out
+    assert 8 in {item.total for item in heard if item.stage == "retrain"}
 
 
 def test_a_job_that_is_done_trains_nothing_again(

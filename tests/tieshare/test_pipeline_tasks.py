@@ -38,11 +38,12 @@ def network(fresh: Make, outputs: int, end: str, declared: str = "") -> ModelPro
 
 def check(model: ModelProto, result: Result) -> FileReport:
     """What holds for every job."""
-    for made in (result.tied, result.shared):
+    for made in (result.tied, result.shared, result.packed):
         onnx.checker.check_model(made, full_check=True)
     assert find_head(result.shared).output == find_head(model).output
     assert result.report.tied.compression_ratio >= 1.2
     assert result.report.shared.unique_parameters <= result.report.baseline.parameters
+    assert result.report.packed.bytes <= result.report.shared.bytes
     return result.report.shared
 
 
@@ -175,7 +176,7 @@ def test_two_inputs_are_fed_by_their_names(fresh: Make, taught: Make, short: Sho
     assert shared.accuracy > 0.5
 
 
-@pytest.mark.parametrize("penalty", ["oscar", "group_lasso", "l1", "weight_decay"])
+@pytest.mark.parametrize("penalty", ["oscar", "slope", "group_lasso", "l1", "weight_decay"])
 def test_every_penalty_gives_a_result(
     mlp: ModelProto, digits: Dataset, penalty: Any, short: Short
 ) -> None:
@@ -184,10 +185,22 @@ def test_every_penalty_gives_a_result(
     check(mlp, result)
 
 
-def test_where_the_ratio_cannot_be_reached_the_report_says_so(
-    mlp: ModelProto, digits: Dataset, short: Short
+@pytest.mark.parametrize(
+    "target", [Target(min_ratio=1e6), Target(max_bytes=10), Target(max_latency_us=1e-3)]
+)
+def test_where_the_target_cannot_be_reached_the_report_says_so(
+    mlp: ModelProto, digits: Dataset, short: Short, target: Target
 ) -> None:
-    result = compress(mlp, digits, short(Target(min_ratio=1e6), path_epochs=2))
+    result = compress(mlp, digits, short(target, path_epochs=2))
     (note,) = result.report.notes
     assert "smallest" in note
     assert 1 < result.report.tied.compression_ratio < 1e6
+
+
+def test_a_latency_that_any_network_has_is_reached_by_the_most_accurate(
+    mlp: ModelProto, digits: Dataset, short: Short
+) -> None:
+    result = compress(mlp, digits, short(Target(max_latency_us=1e6)))
+    assert result.report.notes == ()
+    (chosen,) = [point for point in result.report.front if point.chosen]
+    assert chosen.accuracy == max(point.accuracy or 0.0 for point in result.report.front)

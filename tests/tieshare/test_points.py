@@ -1,12 +1,10 @@
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import ModelProto
 
 from tieshare.checkpoint import Checkpoints
-from tieshare.data import Dataset
 from tieshare.exports.count import count_tied
 from tieshare.exports.rows import read_rows
 from tieshare.graph import tensors, to_rows
@@ -15,9 +13,7 @@ from tieshare.points import Points
 from tieshare.progress import Listener, Progress, silent
 from tieshare.rounding import rounded
 from tieshare.search import Point
-from tieshare.stage1 import RisingPath
 
-Make = Callable[..., Job]
 EPOCH = 3
 USUAL, LOOSE = Point(EPOCH, 0.6), Point(EPOCH, 0.0)
 COARSE = Point(EPOCH, 0.6, bits=4)
@@ -27,34 +23,10 @@ class Cut(Exception):
     """The process ended here."""
 
 
-@pytest.fixture(scope="session")
-def sparse(
-    job_of: Callable[..., Job],
-    mlp: ModelProto,
-    digits: Dataset,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, np.ndarray]:
-    """The network of digits after some epochs of a strong penalty."""
-    job = job_of(mlp, digits, tmp_path_factory.mktemp("path"), learning_rate=0.05)
-    twin = job.twin(job.model)
-    path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan.path_epochs)
-    path.strength = 0.3
-    for _ in range(EPOCH):
-        path.epoch()
-    return twin.tensors()
-
-
 @pytest.fixture
-def points_of(
-    job_of: Callable[..., Job],
-    mlp: ModelProto,
-    digits: Dataset,
-    sparse: dict[str, np.ndarray],
-    tmp_path: Path,
-) -> Callable[..., Points]:
+def points_of(ready: Callable[..., Job]) -> Callable[..., Points]:
     def make(folder: str = "job", listener: Listener = silent, **recipe: object) -> Points:
-        job = job_of(mlp, digits, tmp_path / folder, listener, **recipe)
-        job.checkpoints.save_arrays(f"epoch-{EPOCH}", sparse)
+        job = ready(folder, listener, **recipe)
         return Points(job, [layer.name for layer in job.structure.layers])
 
     return make

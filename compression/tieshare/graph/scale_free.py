@@ -1,24 +1,42 @@
 """Weights whose scale says nothing."""
 
+from dataclasses import dataclass
+
 from tieshare.graph.layers import layers_of
 from tieshare.graph.view import View
 
-_STATISTICS = slice(3, 5)
+_BIAS, _MEAN, _VARIANCE = 2, 3, 4
 
 
-def scale_free(seen: View) -> tuple[str, ...]:
-    """Weights of layers that nothing but a batch norm reads, each once, in graph order.
+@dataclass(frozen=True)
+class ScaleFree:
+    """A layer that only a batch norm reads: value names of what stands before it and in it.
 
-    It divides by the spread of what it reads: in training, a multiple of the weight gives the
-    same. Not so where other nodes read the norm's statistics too, which are then left as they are.
+    c times ``weight`` and ``bias`` give in training what they gave before, and so in evaluation
+    with c times the running ``mean`` and c^2 times the ``variance``, but for the norm's epsilon.
     """
+
+    weight: str
+    bias: str | None
+    mean: str
+    variance: str
+
+
+def scale_free(seen: View) -> tuple[ScaleFree, ...]:
+    """In graph order; each of the tensors is read by that layer, or by that norm, alone."""
     found = []
     for layer in layers_of(seen):
-        readers = seen.readers.get(layer.output, ())
-        normalised = readers and all(
-            node.operator == "BatchNormalization" and slot == 0 and all(node.sole[_STATISTICS])
-            for node, slot in readers
-        )
-        if normalised and layer.uses == 1 and layer.output not in seen.outputs:
-            found.append(layer.weight)
+        readers, node = seen.readers.get(layer.output, ()), seen.nodes[layer.node]
+        if len(readers) != 1 or layer.uses != 1 or layer.output in seen.outputs:
+            continue
+        ((norm, slot),) = readers
+        if norm.operator != "BatchNormalization" or slot or not all(norm.sole[_MEAN:]):
+            continue
+        if layer.bias is None:
+            own = layer.bias_node is None and not node.has(_BIAS)
+        else:
+            own = len(seen.readers[layer.bias]) == 1 and layer.bias not in seen.outputs
+        if own:
+            mean, variance = norm.inputs[_MEAN : _VARIANCE + 1]
+            found.append(ScaleFree(layer.weight, layer.bias, mean, variance))
     return tuple(found)

@@ -1,6 +1,6 @@
 """The twin: an ONNX graph that torch runs and trains, its tensors under their ONNX names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import ModelProto
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tieshare.errors import UnsupportedModel
 from tieshare.graph.batch import with_free_batch
 from tieshare.graph.check import check_operators
-from tieshare.graph.scale_free import scale_free
+from tieshare.graph.scale_free import ScaleFree, scale_free
 from tieshare.graph.tensors import Array
 from tieshare.graph.view import View, view
 from tieshare.graph.weights import weights_of
@@ -37,15 +37,15 @@ class Twin(nn.Module):
 
     Each stored float tensor that a gradient reaches is one parameter, however many nodes use
     it; running statistics and constants are buffers. By their ONNX names, ``names`` lists the
-    parameters, ``statistics`` the running statistics, and ``scale_free`` those parameters that
-    only a batch norm reads the products of.
+    parameters, ``statistics`` the running statistics, and ``scale_free`` the
+    layers that only a batch norm reads.
     """
 
     def __init__(self, seen: View, outputs: tuple[str, ...]) -> None:
         super().__init__()
         weights = weights_of(seen, outputs)
         self.names, self.statistics = weights.trained, weights.statistics
-        self.scale_free = tuple(name for name in scale_free(seen) if name in weights.trained)
+        self.scale_free = _all_here(scale_free(seen), {*self.names, *self.statistics})
         constants = _constants(seen, outputs, {*self.names, *self.statistics})
         self.inputs, self.outputs = seen.inputs, outputs
         sources = [*self.names, *self.statistics, *constants, *self.inputs]
@@ -75,15 +75,29 @@ class Twin(nn.Module):
             raise KeyError(name)
         return self.get_parameter(f"weight_{self._places[name]}")
 
+    def statistic(self, name: str) -> Tensor:
+        """The buffer of a running mean or variance; KeyError where it is none."""
+        if name not in self.statistics:
+            raise KeyError(name)
+        return self.get_buffer(f"constant_{self._places[name]}")
+
     def tensors(self) -> dict[str, Array]:
         """Copies of all that training has changed, running statistics included."""
         changed: dict[str, Array] = {}
         for name in self.names:
             changed[name] = self.parameter(name).detach().cpu().numpy().copy()
         for name in self.statistics:
-            buffer = self.get_buffer(f"constant_{self._places[name]}")
-            changed[name] = buffer.cpu().numpy().copy()
+            changed[name] = self.statistic(name).cpu().numpy().copy()
         return changed
+
+
+def _all_here(found: Iterable[ScaleFree], names: set[str]) -> tuple[ScaleFree, ...]:
+    """Those of a part of the graph."""
+    return tuple(
+        one
+        for one in found
+        if {one.weight, one.bias or one.weight, one.mean, one.variance} <= names
+    )
 
 
 def _constants(seen: View, outputs: Sequence[str], trained: set[str]) -> tuple[str, ...]:

@@ -140,14 +140,14 @@ def test_layers_add_up_and_what_multiplies_no_matrix_is_free(build: Build) -> No
         "h = Gemm (x, w1, b1) r = Relu (h) n = Mul (r, g) z = MatMul (n, w2)"
         " y = Softmax <axis = 1> (z)"
     )
-    stored = {"w1": ones(6, 9), "b1": ones(9), "g": ones(9), "w2": ones(9, 4)}
-    assert of(build, "float[N, 6] x", body, **stored) == 6 * 9 + 9 * 4
+    w1, w2 = ones(6, 9), ones(9, 4)
+    found = of(build, "float[N, 6] x", body, w1=w1, b1=ones(9), g=ones(9), w2=w2)
+    assert found == 6 * 9 + 9 * 4
 
 
 def test_what_is_constant_is_computed_when_the_file_is_loaded(build: Build) -> None:
     body = "w = MatMul (table, mix) y = MatMul (x, w)"
-    stored = {"table": ones(6, 50), "mix": ones(50, 4)}
-    assert of(build, "float[N, 6] x", body, **stored) == 6 * 4
+    assert of(build, "float[N, 6] x", body, table=ones(6, 50), mix=ones(50, 4)) == 6 * 4
 
 
 def test_a_fixed_batch_is_counted_for_one_sample(build: Build) -> None:
