@@ -122,6 +122,11 @@ def _notes(job: Job, choice: Choice, baseline: FileReport) -> tuple[str, ...]:
             "affinity propagation did not settle, and the best of what it passed through was "
             f"taken, in {', '.join(choice.chosen.unsettled)}"
         )
+    if job.rearmed.norms:
+        notes.append(
+            f"batch normalisation was put back while training, behind {len(job.rearmed.norms)} "
+            "layers, and folded into them again: without it only small steps are stable"
+        )
     if _fewer_than_one_label(job):
         notes.append(
             f"{len(job.dense)} held-out samples can't tell so small a loss as max_drop: add more "

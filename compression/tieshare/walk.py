@@ -11,6 +11,7 @@ _SMALLER = 1.12  # a snapshot is kept where the network is so much smaller than 
 _PARTS = 15  # and after this part of the path in any case
 _LOST_IN_ANY_CASE = 0.06  # the path ends where it lost more than this before retraining
 _LOST_PER_DROP = 4.0  # and this multiple of what the result may lose
+_JUDGED_TOO = 2  # kept networks, where there is batch norm
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def walk(job: Job) -> Walked:
     job.narrator.restart()
     while not finished:
         snapshot = path.epoch()
-        smaller = [item for item in kept if item.ratio >= _SMALLER] if path.sizes else [snapshot]
-        finished = path.done >= job.plan.path_epochs or _far_enough(job, snapshot, smaller[-1:])
+        before = kept if path.sizes else None
+        finished = path.done >= job.plan.path_epochs or _far_enough(job, snapshot, before)
         if finished or not kept or _worth_keeping(job, snapshot, kept[-1]):
             job.checkpoints.save_arrays(f"epoch-{snapshot.epoch}", twin.tensors())
             kept.append(snapshot)
@@ -54,11 +55,11 @@ def _worth_keeping(job: Job, snapshot: Snapshot, last: Snapshot) -> bool:
     return waited or snapshot.ratio >= _SMALLER * last.ratio
 
 
-def _far_enough(job: Job, snapshot: Snapshot, last: Sequence[Snapshot]) -> bool:
+def _far_enough(job: Job, snapshot: Snapshot, kept: Sequence[Snapshot] | None) -> bool:
     """Whether the target lies behind: retraining brings back a few points, but not more.
 
-    ``last``: a smaller network that was kept before, if there is one, has to be as bad. With batch
-    norm a large rate costs some score before anything shrinks, and one score may be low by chance.
+    ``kept``: with batch norm, what was kept so far. A large rate then costs some score before
+    anything shrinks, and now and then later, so that the smaller ones before it have to be as bad.
     """
     target, before = job.recipe.target, float(job.dense.mean())
     if target.min_ratio is not None:
@@ -68,6 +69,9 @@ def _far_enough(job: Job, snapshot: Snapshot, last: Sequence[Snapshot]) -> bool:
     if target.max_latency_us is not None:
         return False
     drop = FRONT_DROP if target.max_drop is None else target.max_drop
-    scale = abs(before) if job.relative else 1.0
-    allowed = scale * (_LOST_IN_ANY_CASE + _LOST_PER_DROP * drop)
-    return bool(last) and all(before - item.score > allowed for item in (snapshot, *last))
+    allowed = (abs(before) if job.relative else 1.0) * (_LOST_IN_ANY_CASE + _LOST_PER_DROP * drop)
+    smaller = [item for item in kept or () if item.ratio >= _SMALLER]
+    judged = [snapshot, *smaller[-_JUDGED_TOO:]]
+    if kept is not None and len(judged) <= _JUDGED_TOO:
+        return False
+    return all(before - item.score > allowed for item in judged)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tieshare import trainer as trainer_module
 from tieshare.data import Goal, Samples, Splits
 from tieshare.objective import Objective
-from tieshare.trainer import Loaded, Trainer, descend, load, run, together
+from tieshare.trainer import Loaded, Trainer, Trial, descend, load, run, together
 
 NUMBERS = Goal("y", "regression", None, None)
 
@@ -217,3 +217,20 @@ def test_a_trial_has_sixty_steps_however_long_an_epoch_is(n: int) -> None:
     network.register_forward_pre_hook(lambda module, _: steps.append(module.training))
     rate_of(line(n, 2), network, (0.1, 0.01))
     assert sum(steps) == 60
+
+
+def test_a_trial_has_the_steps_that_it_says_and_loses_what_it_may() -> None:
+    trainer, network, steps = line(50, 50), Slope(1.5), []
+    network.register_forward_pre_hook(lambda module, _: steps.append(module.training))
+
+    def start(rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(network.parameters(), lr=rate)
+
+    def found(trial: Trial) -> float:
+        steps.clear()
+        return trainer.largest_stable_rate(network, (3.0, 0.1), start, trial)
+
+    assert found(Trial(steps=7, lost=0.0)) == 0.1
+    assert sum(steps) == 7
+    # The error grows by the square of |1 - 0.68 * 3| in each of two steps: not a thousandfold.
+    assert found(Trial(steps=2, lost=100.0)) == 3.0
