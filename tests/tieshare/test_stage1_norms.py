@@ -61,7 +61,7 @@ def test_a_weight_before_a_norm_keeps_its_size_while_others_shrink(path_of: Path
 
 
 def test_its_rows_die_nevertheless_and_stay_dead(path_of: Paths) -> None:
-    path = path_of(strength=0.3)
+    path = path_of(strength=3.0)
     dead = 0
     for _ in range(4):
         path.epoch()
