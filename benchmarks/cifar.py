@@ -28,6 +28,7 @@ from torch import nn
 
 from tieshare import Recipe, Target, compress
 from tieshare.data import Dataset
+from tieshare.exports.macs import macs
 from tieshare.measure import latencies, predict
 
 DATA = Path(os.environ.get("TIESHARE_CIFAR", "../shared/data/cifar10_jpeg.npz"))
@@ -100,30 +101,6 @@ def parameters(model: ModelProto) -> int:
     stored = model.graph.initializer
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
     return sum(int(np.prod(item.dims)) for item in stored if item.data_type in kinds)
-
-
-def macs(model: ModelProto) -> int:
-    """Multiplications of convolutions and products for one sample, from the shapes of the graph."""
-    inferred = onnx.shape_inference.infer_shapes(_one_sample(model), data_prop=True).graph
-    shapes = {
-        item.name: [dim.dim_value for dim in item.type.tensor_type.shape.dim]
-        for item in (*inferred.value_info, *inferred.output)
-    }
-    shapes |= {item.name: list(item.dims) for item in inferred.initializer}
-    total = 0
-    for node in inferred.node:
-        if node.op_type == "Conv":
-            total += int(np.prod(shapes[node.output[0]])) * int(np.prod(shapes[node.input[1]][1:]))
-        elif node.op_type in ("Gemm", "MatMul"):
-            total += int(np.prod(shapes[node.input[1]]))
-    return total
-
-
-def _one_sample(model: ModelProto) -> ModelProto:
-    copied = ModelProto()
-    copied.CopyFrom(model)
-    copied.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    return copied
 
 
 def _table(models: dict[str, ModelProto], data: Dataset) -> None:

@@ -30,6 +30,10 @@ class Checkpoints:
         state: dict[str, Any] = torch.load(path, weights_only=True)
         return state
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a state of this name."""
+        return (self.folder / f"{name}.pt").exists()
+
     def drop(self, name: str) -> None:
         """Forget a state."""
         (self.folder / f"{name}.pt").unlink(missing_ok=True)

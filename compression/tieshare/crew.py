@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+from tieshare.channel import take_standard_output
 from tieshare.checkpoint import Checkpoints
 from tieshare.job_files import open_job
 from tieshare.points import Points
@@ -46,6 +47,9 @@ def retrain_at_once(
     told: Callable[[int, Metrics], None],
 ) -> None:
     """Retrain each point of the job that is stored in ``folder``, with so many threads in all.
+
+    The path has been walked: what a job decides once, such as ``Job.start``, is a checkpoint by
+    now, which processes that began without it would all write.
 
     ``told`` hears, an epoch of any of them, how many epochs all have done, and its metrics.
     """
@@ -104,15 +108,15 @@ def main() -> None:
     """Retrain the point of the specification on standard input."""
     spec = Spec(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_die_with_the_parent, daemon=True).start()
-    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no message
+    channel = take_standard_output()
 
     def tell(progress: Progress) -> None:
-        channel.write(json.dumps({"done": progress.done, "metrics": progress.metrics}) + "\n")
+        message = {"done": progress.done, "metrics": progress.metrics}
+        channel.write(json.dumps(message).encode() + b"\n")
 
     folder = Path(spec.folder)
     job = open_job(folder, Checkpoints(folder.parent), Narrator(tell, 1, 1))
-    Points(job, spec.layers).retrain(Point(**spec.point))
+    Points(job, spec.layers).train(Point(**spec.point))
 
 
 def _die_with_the_parent() -> None:

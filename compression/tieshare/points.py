@@ -49,14 +49,17 @@ class Points:
 
     def missing(self, points: Sequence[Point]) -> list[Point]:
         """Those that are not retrained yet."""
-        return [point for point in points if self._stored(point) is None]
+        return [point for point in points if not self.job.checkpoints.holds(_made(point))]
+
+    def train(self, point: Point) -> _Made:
+        """Stage 2 at this point, up to the checkpoint that ``retrain`` makes its candidate of."""
+        made = self._make(point)
+        self._store(point, made)
+        return made
 
     def retrain(self, point: Point) -> Candidate:
         """Stage 2 at this point."""
-        made = self._stored(point)
-        if made is None:
-            made = self._make(point)
-            self._store(point, made)
+        made = self._stored(point) or self.train(point)
         final = with_tensors(self.job.start, made.values)
         right = self.job.trainer.right(self.job.twin(final))
         counts = self.job.count(final)
@@ -118,7 +121,7 @@ class Points:
         return _Made(changed, training.bits, unsettled)
 
     def _stored(self, point: Point) -> _Made | None:
-        state = self.job.checkpoints.load(f"made-{_name(point)}")
+        state = self.job.checkpoints.load(_made(point))
         if state is None:
             return None
         values = {key: array.numpy() for key, array in state["values"].items()}
@@ -127,7 +130,7 @@ class Points:
     def _store(self, point: Point, made: _Made) -> None:
         values = {key: torch.from_numpy(array.copy()) for key, array in made.values.items()}
         state = {"values": values, "bits": dict(made.bits), "unsettled": list(made.unsettled)}
-        self.job.checkpoints.save(f"made-{_name(point)}", state)
+        self.job.checkpoints.save(_made(point), state)
         self.job.checkpoints.drop(_name(point))
 
     def known(self, start: ModelProto) -> dict[str, float]:
@@ -157,6 +160,10 @@ class Points:
                     place = point.epoch, point.preference
                     self.unsettled[place] = (*self.unsettled.get(place, ()), layer.name)
         return made
+
+
+def _made(point: Point) -> str:
+    return f"made-{_name(point)}"
 
 
 def _name(point: Point) -> str:

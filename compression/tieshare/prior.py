@@ -7,18 +7,19 @@ of stage 1 are set to it again; `regularised` makes them one group, `ties` leave
 and for stage 2, as for the exports, rows that are equal are one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import torch
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto
 from torch import Tensor
 
 from tieshare.errors import RecipeError
 from tieshare.graph.head import find_heads
 from tieshare.graph.layers import Layer, from_rows, layers_of, to_rows
+from tieshare.graph.nested import all_graphs
 from tieshare.graph.structure import Structure
 from tieshare.graph.tensors import Array, tensors, with_tensors
 from tieshare.graph.view import view
@@ -144,23 +145,14 @@ class _Kept:
 
 
 def _read_as(graph: GraphProto, renamed: Mapping[str, str]) -> None:
-    for node in graph.node:
-        for slot, name in enumerate(node.input):
-            node.input[slot] = renamed.get(name, name)
-        for inner in _inner(node):
-            _read_as(inner, renamed)
+    for inner in all_graphs(graph):
+        for node in inner.node:
+            for slot, name in enumerate(node.input):
+                node.input[slot] = renamed.get(name, name)
 
 
 def _reads(graph: GraphProto) -> set[str]:
-    found = {name for node in graph.node for name in node.input}
-    return found.union(*(_reads(inner) for node in graph.node for inner in _inner(node)))
-
-
-def _inner(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+    return {name for inner in all_graphs(graph) for node in inner.node for name in node.input}
 
 
 def _check_tensors(

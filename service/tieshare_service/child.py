@@ -19,8 +19,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
+from tieshare.channel import take_standard_output
 from tieshare.errors import TieshareError
 from tieshare.progress import Listener, Progress
 from tieshare.recipe import Recipe
@@ -70,7 +71,7 @@ class Spec:
 
 def main() -> None:
     """Do the job on standard input."""
-    channel = _take_standard_output()
+    channel = take_standard_output()
     spec = Spec(**json.loads(_first_line(sys.stdin.fileno())))
     _die_with_the_worker()
     os.nice(spec.niceness)
@@ -127,13 +128,6 @@ def _failure(error: Exception) -> dict[str, str]:
         return {"type": "job-crashed", "message": "the training process ran out of memory"}
     text = error.strerror or "" if isinstance(error, OSError) else str(error)
     return {"type": "job-error", "message": f"{type(error).__name__}: {text}".rstrip(": ")}
-
-
-def _take_standard_output() -> BinaryIO:
-    """Keep the pipe for messages; what libraries print goes to the log."""
-    pipe = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return os.fdopen(pipe, "wb", buffering=0)
 
 
 def _first_line(handle: int) -> bytes:

@@ -35,6 +35,8 @@ class Cut(Exception):
 
 
 def stored(job: Job) -> Path:
+    """As the path leaves a job: what it decides by trial lies among its checkpoints."""
+    assert job.start.graph.node
     folder = job.checkpoints.folder / "job"
     store(job, folder)
     return folder

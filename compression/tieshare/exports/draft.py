@@ -14,7 +14,9 @@ from onnx import (
     numpy_helper,
 )
 
+from tieshare.graph.nested import inner_graphs
 from tieshare.graph.tensors import Array
+from tieshare.graph.view import opset_of
 
 
 class Draft:
@@ -42,8 +44,7 @@ class Draft:
     @property
     def opset(self) -> int:
         """Of the default operator domain."""
-        imports = self._model.opset_import
-        return int(next(item.version for item in imports if item.domain in ("", "ai.onnx")))
+        return opset_of(self._model)
 
     @property
     def ir_version(self) -> int:
@@ -186,7 +187,7 @@ def _reads(node: NodeProto) -> Iterator[str]:
 
 
 def _inner_reads(node: NodeProto) -> Iterator[str]:
-    for graph in _subgraphs(node):
+    for graph in inner_graphs(node):
         yield from (value.name for value in graph.output)
         for inner in graph.node:
             yield from _reads(inner)
@@ -198,15 +199,8 @@ def _values(graph: GraphProto) -> Iterator[str]:
     yield from (tensor.name for tensor in graph.initializer)
     for node in graph.node:
         yield from node.output
-        for inner in _subgraphs(node):
+        for inner in inner_graphs(node):
             yield from _values(inner)
-
-
-def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _named(tensor: TensorProto, name: str) -> TensorProto:

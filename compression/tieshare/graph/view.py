@@ -97,6 +97,12 @@ class View:
         return tuple(reversed(kept))
 
 
+def opset_of(model: ModelProto) -> int:
+    """Of the default operator domain."""
+    imports = model.opset_import
+    return int(next(item.version for item in imports if item.domain in DEFAULT_DOMAIN))
+
+
 def view(model: ModelProto) -> View:
     """Read the main graph. Arrays are shared with nothing: treat them as read-only."""
     return _view(model.graph, model.opset_import, {})

@@ -57,11 +57,7 @@ class Model:
     def from_json(cls, data: Json) -> "Model":
         """Read the API's form."""
         return cls(
-            id=data["id"],
-            name=data["name"],
-            sha256=data["sha256"],
-            bytes=data["bytes"],
-            created_at=datetime.fromisoformat(data["created_at"]),
+            **_upload(data),
             parameters=data["parameters"],
             opset=data["opset"],
             inputs=tuple(map(Tensor.from_json, data["inputs"])),
@@ -86,11 +82,13 @@ class Dataset:
     def from_json(cls, data: Json) -> "Dataset":
         """Read the API's form."""
         return cls(
-            id=data["id"],
-            name=data["name"],
-            sha256=data["sha256"],
-            bytes=data["bytes"],
-            created_at=datetime.fromisoformat(data["created_at"]),
+            **_upload(data),
             samples=data["samples"],
             arrays=tuple(map(Tensor.from_json, data["arrays"])),
         )
+
+
+def _upload(data: Json) -> Json:
+    """The fields that models and data sets share."""
+    plain = {name: data[name] for name in ("id", "name", "sha256", "bytes")}
+    return plain | {"created_at": datetime.fromisoformat(data["created_at"])}

@@ -42,12 +42,18 @@ def briefly(values: Array, name: str, stem: str) -> Coded:
     """As they are, or Cast(float16) where that loses nothing and is shorter."""
     plain, half = Writer(name, stem), Writer(name, stem)
     plain.store(values)
-    with np.errstate(over="ignore"):
-        short = values.astype(np.float16)
-    if not np.array_equal(short, values):
+    short = as_half(values)
+    if short is None:
         return plain.coded()
     half.node("Cast", half.store(short), to=TensorProto.FLOAT)
     return shortest((plain.coded(), half.coded()))
+
+
+def as_half(values: Array) -> Array | None:
+    """The values as float16, if it holds them exactly."""
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float16)
+    return short if np.array_equal(short, values) else None
 
 
 def _book(weight: Weight) -> Iterator[Coded]:

@@ -1,8 +1,9 @@
 """Raising a model's opset without changing one of its nodes."""
 
-from collections.abc import Iterable
+from onnx import ModelProto, defs
 
-from onnx import GraphProto, ModelProto, NodeProto, defs
+from tieshare.graph.nested import all_graphs
+from tieshare.graph.view import DEFAULT_DOMAIN, opset_of
 
 # Attributes and inputs that a later version has too: without them it does what it always did.
 _HARMLESS = {
@@ -27,14 +28,13 @@ def can_raise(model: ModelProto, opset: int) -> bool:
     own, which import opsets themselves, is left alone.
     """
     now = opset_of(model)
-    nodes = [node for node in _nodes(model.graph) if node.domain in ("", "ai.onnx")]
+    nodes = [
+        node
+        for graph in all_graphs(model.graph)
+        for node in graph.node
+        if node.domain in DEFAULT_DOMAIN
+    ]
     return not model.functions and all(_same(node.op_type, now, opset) for node in nodes)
-
-
-def opset_of(model: ModelProto) -> int:
-    """Of the default operator domain."""
-    imports = model.opset_import
-    return int(next(item.version for item in imports if item.domain in ("", "ai.onnx")))
 
 
 def _same(operator: str, now: int, later: int) -> bool:
@@ -59,11 +59,3 @@ def _signature(schema: defs.OpSchema) -> tuple[object, ...]:
         if (schema.name, name) not in _HARMLESS
     }
     return *sides, attributes
-
-
-def _nodes(graph: GraphProto) -> Iterable[NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from _nodes(inner)

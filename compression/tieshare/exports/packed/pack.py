@@ -8,12 +8,13 @@ from onnx import ModelProto
 from tieshare.errors import ExportMismatch
 from tieshare.exports.packed.coding import coded
 from tieshare.exports.packed.grids import grids_of, loose_of, on_grids
-from tieshare.exports.packed.opset import can_raise, opset_of
+from tieshare.exports.packed.opset import can_raise
 from tieshare.exports.packed.strip import stripped
 from tieshare.exports.packed.whole import FOUR_BIT_OPSET
 from tieshare.exports.shared import Shared
 from tieshare.exports.verify import check_equal
 from tieshare.graph.tensors import Array
+from tieshare.graph.view import opset_of
 
 
 def packed(

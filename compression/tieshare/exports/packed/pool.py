@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from tieshare.exports.packed.coded import Coded
-from tieshare.exports.packed.floats import briefly
+from tieshare.exports.packed.floats import as_half, briefly
 from tieshare.exports.packed.tensors import stored
 from tieshare.graph.tensors import Array
 
@@ -30,10 +30,8 @@ def pool(arrays: Mapping[str, Array], stems: Iterator[str], opset: int) -> list[
 
 
 def _is_exact_vector(array: Array) -> bool:
-    if array.dtype != np.float32 or array.ndim != 1 or not array.size:
-        return False
-    with np.errstate(over="ignore"):
-        return np.array_equal(array.astype(np.float16), array)
+    vector = array.dtype == np.float32 and array.ndim == 1 and array.size
+    return bool(vector) and as_half(array) is not None
 
 
 def _together(vectors: Mapping[str, Array], stem: str, opset: int) -> Coded:

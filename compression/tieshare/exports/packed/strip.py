@@ -7,8 +7,9 @@ from string import ascii_letters, digits
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, defs, helper
 
-from tieshare.exports.packed.opset import opset_of
 from tieshare.exports.packed.tensors import smallest
+from tieshare.graph.nested import all_graphs
+from tieshare.graph.view import opset_of
 
 _WINDOWS = ("AveragePool", "Conv", "ConvTranspose", "LpPool", "MaxPool")
 _NUMBERS_OF_WINDOWS = {"dilations": 1, "pads": 0, "strides": 1}
@@ -31,13 +32,13 @@ def stripped(model: ModelProto) -> ModelProto:
     graph = made.graph
     graph.name = "g"
     opset = opset_of(model)
-    for inner in _graphs(graph):
+    for inner in all_graphs(graph):
         _strip_graph(inner, opset)
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     del graph.input[:]
     graph.input.extend(inputs)
-    used = {node.domain for inner in _graphs(graph) for node in inner.node} | {""}
+    used = {node.domain for inner in all_graphs(graph) for node in inner.node} | {""}
     used |= {item.domain for item in model.functions}
     for item in model.opset_import:
         domain = "" if item.domain == "ai.onnx" else item.domain
@@ -93,10 +94,10 @@ def _is_default(operator: str, attribute: AttributeProto, opset: int) -> bool:
 def _rename(graph: GraphProto) -> None:
     """Inner graphs read values of the graphs around them, so a name changes everywhere alike."""
     fixed = {value.name for value in chain(graph.input, graph.output)}
-    uses = Counter(name for inner in _graphs(graph) for name in _names(inner))
+    uses = Counter(name for inner in all_graphs(graph) for name in _names(inner))
     fresh = (name for name in _short_names() if name not in fixed)
     short = {name: next(fresh) for name, _ in uses.most_common() if name and name not in fixed}
-    for inner in _graphs(graph):
+    for inner in all_graphs(graph):
         for value in (*inner.input, *inner.output):
             value.name = short.get(value.name, value.name)
         for tensor in inner.initializer:
@@ -119,14 +120,3 @@ def _short_names() -> Iterator[str]:
     for length in count():
         for first, *rest in product(_LETTERS, *[_LETTERS + digits] * length):
             yield first + "".join(rest)
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and those inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from _graphs(inner)
