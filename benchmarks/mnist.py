@@ -22,12 +22,14 @@ import numpy as np
 import onnx
 import torch
 from benchmarks.machine import machine
-from torch import Tensor, nn
+from torch import nn
 
 from tieshare import Progress, Recipe, Target, compress
+from tieshare.augment import UNCHANGED, augmented
 from tieshare.data import Dataset
 from tieshare.files import Files
 from tieshare.measure import predict
+from tieshare.recipe import Augment
 
 DATA = Path(os.environ.get("TIESHARE_MNIST", "../shared/data/mnist.npz"))
 BATCH = 128
@@ -89,17 +91,20 @@ def run(flags: argparse.Namespace, seed: int) -> list[Found]:
     setting = SETTINGS[flags.network]
     data = split(flags.data, seed)
     net = network(flags.network, flags.dropout, seed)
-    train(net, data, setting.epochs, setting.rate)
+    augment = Augment(shift=flags.shift)
+    train(net, data, setting.epochs, setting.rate, augment)
     dense = flags.out / f"{flags.network}-{seed}.onnx"
     export(net, dense)
     began = time.perf_counter()
-    recipe = Recipe(target=Target(max_drop=setting.max_drop), seed=seed)
+    recipe = Recipe(
+        target=Target(max_drop=flags.max_drop or setting.max_drop), augment=augment, seed=seed
+    )
     result = compress(dense, data, recipe, tell)
     took = time.perf_counter() - began
     result.save(flags.out / f"{flags.network}-{seed}")
     report = result.report
     extra = report.recipe["path_epochs"] + report.recipe["retrain_epochs"]
-    train(net, data, extra, setting.rate / 10)
+    train(net, data, extra, setting.rate / 10, augment)
     longer = flags.out / f"{flags.network}-{seed}-longer.onnx"
     export(net, longer)
     print(
@@ -174,7 +179,8 @@ def network(name: str, dropout: float, seed: int) -> nn.Sequential:
     torch.manual_seed(seed)
     drop = nn.Dropout(dropout)
     if name == "mlp":
-        return nn.Sequential(nn.Linear(784, 300), nn.ReLU(), drop, nn.Linear(300, 10))
+        hidden = nn.Linear(784, 300), nn.ReLU(), drop
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(300, 10))
     return nn.Sequential(
         *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -182,16 +188,19 @@ def network(name: str, dropout: float, seed: int) -> nn.Sequential:
     )
 
 
-def train(net: nn.Sequential, data: Dataset, epochs: int, rate: float) -> None:
+def train(
+    net: nn.Sequential, data: Dataset, epochs: int, rate: float, augment: Augment = UNCHANGED
+) -> None:
     """AdamW along one cycle."""
     net.train()
-    x, y = _samples(net, data)
+    x = torch.from_numpy(data.arrays["x"]).float()[:, None] / 255
+    y = torch.from_numpy(data.arrays["y"]).long()
     steps = epochs * (len(x) // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for _ in range(epochs):
         for index in torch.randperm(len(x))[: len(x) // BATCH * BATCH].split(BATCH):
-            loss = nn.functional.cross_entropy(net(x[index]), y[index])
+            loss = nn.functional.cross_entropy(net(*augmented([x[index]], augment)), y[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -199,17 +208,9 @@ def train(net: nn.Sequential, data: Dataset, epochs: int, rate: float) -> None:
     net.eval()
 
 
-def _samples(net: nn.Sequential, data: Dataset) -> tuple[Tensor, Tensor]:
-    x = torch.from_numpy(data.arrays["x"]).float() / 255
-    flat = isinstance(net[0], nn.Linear)
-    return x.reshape(len(x), *((784,) if flat else (1, 28, 28))), torch.from_numpy(
-        data.arrays["y"]
-    ).long()
-
-
 def export(net: nn.Sequential, path: Path) -> None:
     """With a free batch."""
-    x = torch.zeros(2, 784) if isinstance(net[0], nn.Linear) else torch.zeros(2, 1, 28, 28)
+    x = torch.zeros(2, 1, 28, 28)
     free = ({0: torch.export.Dim("batch")},)
     program = torch.onnx.export(net, (x,), dynamic_shapes=free, verbose=False)
     if program is None:
@@ -231,6 +232,8 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--network", choices=sorted(SETTINGS), default="mlp")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--dropout", type=float, default=0.0, help="of the dense training")
+    parser.add_argument("--shift", type=int, default=0, help="pixels by which images are moved")
+    parser.add_argument("--max-drop", type=float, help="of the job; else the network's own")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/mnist"))
     return parser.parse_args()
 

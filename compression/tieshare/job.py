@@ -104,7 +104,8 @@ class Job:
     def trainer(self) -> Trainer:
         """The data, with the uploaded model as the teacher."""
         objective = Objective(self.splits.goals, self.recipe.distill, self.recipe.temperature)
-        return Trainer.of(self.twin(self.model), self.splits, objective, self.plan.batch)
+        teacher, augment = self.twin(self.model), self.recipe.augment
+        return Trainer.of(teacher, self.splits, objective, self.plan.batch, augment)
 
     @cached_property
     def dense(self) -> NDArray[np.float64]:

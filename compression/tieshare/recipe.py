@@ -64,6 +64,28 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Augment:
+    """How images are changed each time that they are trained on.
+
+    ``shift``  moved by up to so many pixels, up or down and left or right.
+    ``flip``   left and right exchanged, half the times.
+    """
+
+    shift: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        _check_types(self, "augment.")
+        if self.shift < 0:
+            raise RecipeError("must be at least 0", where="augment.shift")
+
+    @property
+    def any(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.shift) or self.flip
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How to train, tie and choose.
 
@@ -81,6 +103,7 @@ class Recipe:
     ``path_epochs``, ``retrain_epochs``, ``batch_size``  None: from the size of the data.
     ``learning_rate``  of stage 1; None: half the largest that a trial stands.
     ``distill``     weight of the uploaded model's outputs in the loss, the rest is the labels'.
+    ``augment``     images are changed by it while training, as they were for the uploaded model.
     ``scale``       uint8 inputs are multiplied by it.
     ``task``        auto: integer targets are classes, float targets are regression.
     """
@@ -101,6 +124,7 @@ class Recipe:
     learning_rate: float | None = None
     distill: float = 0.9
     temperature: float = 4.0
+    augment: Augment = field(default_factory=Augment)
     scale: float = 1 / 255
     task: TaskName = "auto"
     seed: int = 0
@@ -138,15 +162,18 @@ class Recipe:
         """The way back; an unknown field is a RecipeError that names it."""
         _check_names(cls, data)
         values = dict(data)
-        if "target" in values:
-            if not isinstance(values["target"], dict):
-                raise RecipeError("must be an object", where="target")
-            _check_names(Target, values["target"], "target.")
-            values["target"] = Target(**values["target"])
+        for name, kind in (("target", Target), ("augment", Augment)):
+            if name in values:
+                if not isinstance(values[name], dict):
+                    raise RecipeError("must be an object", where=name)
+                _check_names(kind, values[name], f"{name}.")
+                values[name] = kind(**values[name])
         if "tie_groups" in values:
             values["tie_groups"] = read_tie_groups(values["tie_groups"])
         return cls(**values)
 
+
+_Options = Target | Augment | Recipe
 
 _CHOICES: Mapping[str, tuple[object, ...]] = {
     "penalty": get_args(PenaltyName),
@@ -162,7 +189,7 @@ def _check_choice(value: object, allowed: tuple[object, ...], where: str) -> Non
         raise RecipeError(f"must be one of {', '.join(map(str, allowed))}", where=where)
 
 
-def _check_names(kind: type[Target | Recipe], data: dict[str, Any], prefix: str = "") -> None:
+def _check_names(kind: "type[_Options]", data: dict[str, Any], prefix: str = "") -> None:
     known = {item.name for item in fields(kind)}
     for name in data:
         if name not in known:
@@ -171,7 +198,7 @@ def _check_names(kind: type[Target | Recipe], data: dict[str, Any], prefix: str 
             )
 
 
-def _check_types(options: Target | Recipe, prefix: str = "") -> None:
+def _check_types(options: "_Options", prefix: str = "") -> None:
     """Every value has the type that its field declares; a whole number will do for a float."""
     declared = get_type_hints(type(options))
     for item in fields(options):

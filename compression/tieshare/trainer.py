@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tieshare.augment import UNCHANGED, augmented
 from tieshare.data import Samples, Splits
 from tieshare.objective import Objective
+from tieshare.recipe import Augment
 from tieshare.score import at_once, is_error, named, numbers, score
 
 _MOST_STORED = 1 << 28  # numbers of the teacher's outputs, 1 GiB of float32
@@ -42,8 +44,9 @@ class Trial:
 
 USUAL_TRIAL = Trial(steps=60, lost=0.01)
 
-Teacher = Callable[[Tensor], tuple[Tensor, ...] | None]
-"""Indices of a batch of the training split to the uploaded model's outputs, if they are needed."""
+Teacher = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...] | None]
+"""Indices of a batch of the training split, and its inputs as they are trained on, to the uploaded
+model's outputs, if they are needed."""
 
 
 class Trainer:
@@ -56,22 +59,31 @@ class Trainer:
         objective: Objective,
         batch: int,
         teacher: Teacher,
+        augment: Augment = UNCHANGED,
     ) -> None:
         self.train, self.held_out, self.objective = train, held_out, objective
-        self.teacher = teacher
+        self.teacher, self.augment = teacher, augment
         self.batch = min(batch, len(train))
         self.steps = len(train) // self.batch  # an epoch leaves the incomplete last batch out
 
     @classmethod
-    def of(cls, teacher: nn.Module, splits: Splits, objective: Objective, batch: int) -> "Trainer":
+    def of(
+        cls,
+        teacher: nn.Module,
+        splits: Splits,
+        objective: Objective,
+        batch: int,
+        augment: Augment = UNCHANGED,
+    ) -> "Trainer":
         """With the outputs of ``teacher``, which is left as it is."""
         train, held_out = load(splits.train), load(splits.held_out)
-        return cls(train, held_out, objective, batch, taught_by(teacher, train, objective))
+        taught = taught_by(teacher, train, objective, keep=not augment.any)
+        return cls(train, held_out, objective, batch, taught, augment)
 
     def batches(self, seed: int, epoch: int) -> Iterator[Tensor]:
         """Indices of each batch: the same seed and epoch give the same order.
 
-        Torch's generator is seeded by them too, so that dropout draws the same as well.
+        Torch's generator is seeded by them too, so that dropout and ``augment`` draw the same.
         """
         rng = np.random.default_rng((seed, epoch))
         order = rng.permutation(len(self.train))
@@ -81,9 +93,10 @@ class Trainer:
 
     def loss(self, network: nn.Module, index: Tensor) -> Tensor:
         """Of the batch at these indices of the training split."""
-        outputs = every(network(*(array[index] for array in self.train.inputs)))
+        inputs = augmented([array[index] for array in self.train.inputs], self.augment)
         targets = [target[index] for target in self.train.targets]
-        return self.objective.loss(outputs, targets, self.teacher(index))
+        taught = self.teacher(index, inputs)
+        return self.objective.loss(every(network(*inputs)), targets, taught)
 
     def right(self, network: nn.Module) -> NDArray[np.float64]:
         """How well each held-out sample is answered: (held out,)."""
@@ -141,16 +154,16 @@ def load(samples: Samples) -> Loaded:
     return Loaded(tensors(samples.inputs), tensors(samples.targets))
 
 
-def taught_by(network: nn.Module, train: Loaded, objective: Objective) -> Teacher:
-    """The network's outputs, kept where they fit into memory and else computed for each batch."""
+def taught_by(network: nn.Module, train: Loaded, objective: Objective, *, keep: bool) -> Teacher:
+    """The network's outputs: for each batch as it comes, or kept where they fit into memory."""
     if objective.distill == 0:
-        return lambda _: None
+        return lambda *_: None
     goals, targets = objective.goals, [target.numpy() for target in train.targets]
     size = at_once(goals, targets)
-    if numbers(goals, targets) * len(train) > _MOST_STORED:
-        return lambda index: together(run(network, [array[index] for array in train.inputs], size))
+    if not keep or numbers(goals, targets) * len(train) > _MOST_STORED:
+        return lambda _, inputs: together(run(network, inputs, size))
     kept = together(run(network, train.inputs, size))
-    return lambda index: tuple(output[index] for output in kept)
+    return lambda index, _: tuple(output[index] for output in kept)
 
 
 @torch.no_grad()

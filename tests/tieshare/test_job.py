@@ -63,7 +63,7 @@ def test_of_several_outputs_those_with_a_target_are_trained(
     assert job.values == ["z", "v"]
     assert [head.output for head in job.heads] == ["y", "v"]
     assert not job.relative
-    assert [output.shape for output in job.trainer.teacher(torch.arange(5)) or ()] == [
+    assert [output.shape for output in job.trainer.teacher(torch.arange(5), []) or ()] == [
         (5, 3),
         (5, 2),
     ]
@@ -76,7 +76,7 @@ def test_the_uploaded_model_is_the_teacher(
     job = job_of(model, data(CLASSES), tmp_path)
     values, train = tensors(model), job.splits.train
     expected = train.inputs[0] @ values["w"] + values["b"]
-    (taught,) = job.trainer.teacher(torch.arange(len(train))) or ()
+    (taught,) = job.trainer.teacher(torch.arange(len(train)), job.trainer.train.inputs) or ()
     assert taught.numpy() == pytest.approx(expected, abs=1e-5)
     assert job.dense.shape == (len(job.splits.held_out),)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tieshare.errors import RecipeError
 from tieshare.penalties import PENALTIES
-from tieshare.recipe import PenaltyName, Recipe, Target
+from tieshare.recipe import Augment, PenaltyName, Recipe, Target
 
 NAN, INFINITY = math.nan, math.inf
 
@@ -116,6 +116,28 @@ def test_plain_data_is_not_changed_by_reading_it() -> None:
     plain = {"target": {"min_ratio": 3.0}, "seed": 4}
     assert Recipe.from_dict(plain).target == Target(min_ratio=3.0)
     assert plain == {"target": {"min_ratio": 3.0}, "seed": 4}
+
+
+def test_images_may_be_changed_while_training() -> None:
+    recipe = Recipe.from_dict({"augment": {"shift": 4, "flip": True}})
+    assert recipe.augment == Augment(shift=4, flip=True)
+    assert recipe.to_dict()["augment"] == {"shift": 4, "flip": True}
+    assert not Recipe().augment.any
+    assert [Augment(shift=1).any, Augment(flip=True).any] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("augment", "where"),
+    [
+        (3, "augment"),
+        ({"shift": -1}, "augment.shift"),
+        ({"shift": 1.5}, "augment.shift"),
+        ({"flip": 1}, "augment.flip"),
+        ({"rotate": 5}, "augment.rotate"),
+    ],
+)
+def test_a_change_of_images_that_does_not_exist_is_named(augment: Any, where: str) -> None:
+    assert refused(lambda: Recipe.from_dict({"augment": augment})).where == where
 
 
 def test_an_unknown_field_is_named() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tieshare import trainer as trainer_module
 from tieshare.data import Goal, Samples, Splits
 from tieshare.objective import Objective
+from tieshare.recipe import Augment
 from tieshare.trainer import Loaded, Trainer, Trial, descend, load, run, together
 
 NUMBERS = Goal("y", "regression", None, None)
@@ -17,7 +18,7 @@ def line(n: int, batch: int) -> Trainer:
     """y = 2 x without noise, n samples to train on and n held out."""
     x = torch.linspace(-1, 1, n).reshape(n, 1)
     data = Loaded((x,), (2 * x,))
-    return Trainer(data, data, Objective((NUMBERS,), 0.0, 1.0), batch, lambda _: None)
+    return Trainer(data, data, Objective((NUMBERS,), 0.0, 1.0), batch, lambda *_: None)
 
 
 class Slope(nn.Module):
@@ -118,7 +119,8 @@ def test_the_teacher_is_asked_about_the_training_split_and_left_as_it_is(
     """Whether its outputs fit into memory or not."""
     monkeypatch.setattr(trainer_module, "_MOST_STORED", stored)
     trainer = taught(distill=0.5)
-    (answers,) = trainer.teacher(torch.tensor([3, 1])) or ()
+    index = torch.tensor([3, 1])
+    (answers,) = trainer.teacher(index, [trainer.train.inputs[0][index]]) or ()
     assert answers.tolist() == [[9.0], [3.0]]
     assert not answers.requires_grad
     loss = trainer.loss(Slope(2.0), torch.tensor([0, 1, 2, 3]))
@@ -127,7 +129,27 @@ def test_the_teacher_is_asked_about_the_training_split_and_left_as_it_is(
 
 
 def test_without_distilling_no_teacher_is_asked() -> None:
-    assert taught(distill=0.0).teacher(torch.tensor([0])) is None
+    assert taught(distill=0.0).teacher(torch.tensor([0]), []) is None
+
+
+class Brightest(nn.Module):
+    """Where the brightest pixel of each image is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).argmax(1, keepdim=True).float()
+
+
+def test_network_and_teacher_see_the_same_moved_images() -> None:
+    x = np.zeros((40, 1, 5, 5), np.float32)
+    x[:, 0, 2, 2] = 1
+    data = Samples((x,), (np.full((40, 1), 12, np.float32),))
+    splits = Splits(data, data, data, (NUMBERS,))
+    objective = Objective((NUMBERS,), 1.0, 1.0)
+    trainer = Trainer.of(Brightest(), splits, objective, 40, Augment(shift=1))
+    assert trainer.loss(Brightest(), torch.arange(40)).item() == 0
+    labels = Trainer.of(Brightest(), splits, Objective((NUMBERS,), 0.0, 1.0), 40, Augment(shift=1))
+    assert labels.loss(Brightest(), torch.arange(40)).item() > 0
+    assert trainer.right(Brightest()).tolist() == [0.0] * 40
 
 
 def test_samples_are_loaded_without_a_copy() -> None:
@@ -149,7 +171,7 @@ def test_every_output_is_trained_and_scored_against_its_own_target() -> None:
     x = torch.linspace(-1, 1, 50).reshape(50, 1)
     data = Loaded((x,), (x, x))
     goals = (Goal("a", "regression", None, None), Goal("b", "regression", None, None, unit=2.0))
-    trainer = Trainer(data, data, Objective(goals, 0.0, 1.0), 50, lambda _: None)
+    trainer = Trainer(data, data, Objective(goals, 0.0, 1.0), 50, lambda *_: None)
     square = (x**2).mean().item()
     expected = (square + 4 * square / 2) / 2  # errors of x and -2 x
     assert trainer.loss(Both(), torch.arange(50)).item() == pytest.approx(expected)

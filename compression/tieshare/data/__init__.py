@@ -5,6 +5,7 @@
     specs     what of a model's card a data set must know
     roles     which array is which input or target, of which split
     shapes    how samples take a shape that leaves axes free
+    images    which samples are images, and along which axes they lie
     inputs    an array in the shape and dtype of a model's input
     targets   what the target means: classes, several labels, or numbers
     fit       all of it: a data set and a model to three splits; and the check from cards alone

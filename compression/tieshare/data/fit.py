@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tieshare.data.dataset import Array, ArrayCard, Dataset, DatasetCard, describe_dataset
+from tieshare.data.images import check_images
 from tieshare.data.inputs import as_input, check_input_values, input_shape
 from tieshare.data.roles import Roles, SplitNames, roles_of
 from tieshare.data.shapes import Shape, bound
@@ -65,7 +66,7 @@ def fit(dataset: Dataset, model_card: Mapping[str, Any], recipe: Recipe) -> Spli
     which array, and what would be accepted.
     """
     model = ModelSpec.from_card(model_card)
-    plan = _plan(describe_dataset(dataset), model, recipe.task)
+    plan = _plan(describe_dataset(dataset), model, recipe)
 
     def samples(names: SplitNames, chosen: Array | None = None) -> Samples:
         def rows(name: str) -> Array:
@@ -98,10 +99,10 @@ def check_fit(
 ) -> None:
     """Raise what ``fit`` would, from the cards alone, as JSON keeps them."""
     model = ModelSpec.from_card(model_card)
-    _plan(DatasetCard.from_dict(dataset_card), model, recipe.task)
+    _plan(DatasetCard.from_dict(dataset_card), model, recipe)
 
 
-def _plan(card: DatasetCard, model: ModelSpec, asked: TaskName) -> _Plan:
+def _plan(card: DatasetCard, model: ModelSpec, recipe: Recipe) -> _Plan:
     cards = {array.name: array for array in card.arrays}
     inputs, outputs = (tuple(spec.name for spec in s) for s in (model.inputs, model.outputs))
     roles = roles_of(list(cards), inputs, outputs)
@@ -121,8 +122,13 @@ def _plan(card: DatasetCard, model: ModelSpec, asked: TaskName) -> _Plan:
         for name, output, first in zip(split.targets, wanted, roles.train.targets, strict=True):
             axes = None if output.axes is None else bound(output.axes, known)
             spec_here = OutputSpec(output.name, axes, output.axis)
-            meanings[name] = meaning_of(cards[name], card.ranges[name], spec_here, asked)
+            meanings[name] = meaning_of(cards[name], card.ranges[name], spec_here, recipe.task)
             _check_same(first, meanings[first], name, meanings[name])
+    check_images(
+        recipe.augment,
+        {name: shapes[name] for name in roles.train.inputs},
+        {name: cards[name].shape[1:] for name in roles.train.targets},
+    )
     samples = cards[roles.train.targets[0]].shape[0]
     if samples < FEWEST_SAMPLES:
         raise DataMismatch(

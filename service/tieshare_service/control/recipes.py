@@ -11,6 +11,7 @@ _LARGEST_SEED = 2**32 - 1  # of numpy and scikit-learn
 _FROM_DATA = "null: from the size of the data"
 _MOST_EPOCHS = 100_000
 _LARGEST_BATCH = 1_000_000
+_MOST_PIXELS = 10_000
 _LARGEST_FILE = 2**53  # a float of JSON is exact up to here
 
 
@@ -26,6 +27,7 @@ _Epochs = Annotated[int, Field(ge=1, le=_MOST_EPOCHS), WHOLE]
 _Batch = Annotated[int, Field(ge=1, le=_LARGEST_BATCH), WHOLE]
 _Bytes = Annotated[int, Field(ge=1, le=_LARGEST_FILE), WHOLE]
 _Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED), WHOLE]
+_Pixels = Annotated[int, Field(ge=0, le=_MOST_PIXELS), WHOLE]
 _Row = Annotated[int, Field(ge=0), WHOLE]
 _True = Annotated[bool, Field(json_schema_extra={"const": True})]
 _TwoOrMore = Field(min_length=2, json_schema_extra={"uniqueItems": True})
@@ -104,6 +106,18 @@ _TieGroup = Annotated[
 ]
 
 
+class JobAugment(Closed):
+    """How images are changed each time that they are trained on."""
+
+    shift: _Pixels = Field(
+        _DEFAULT.augment.shift,
+        description="moved by up to so many pixels, up or down and left or right",
+    )
+    flip: bool = Field(
+        _DEFAULT.augment.flip, description="left and right exchanged, half the times"
+    )
+
+
 class JobRecipe(Closed):
     """How to train, tie and choose. Every field has a default that works."""
 
@@ -140,6 +154,10 @@ class JobRecipe(Closed):
         _DEFAULT.distill, ge=0, le=1, description="weight of the uploaded model in the loss"
     )
     temperature: float = Field(_DEFAULT.temperature, gt=0, description="of the distillation")
+    augment: JobAugment = Field(
+        JobAugment.model_validate({}),
+        description="of images; as the uploaded model was trained, if it was so",
+    )
     scale: float = Field(_DEFAULT.scale, gt=0, description="uint8 inputs are multiplied by it")
     task: TaskName = Field(
         _DEFAULT.task, description="auto: integer targets are classes, float targets regression"

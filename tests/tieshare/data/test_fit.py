@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tieshare.data import Dataset, Splits, check_fit, describe_dataset, fit
-from tieshare.errors import DataMismatch
-from tieshare.recipe import Recipe, TaskName
+from tieshare.errors import DataMismatch, RecipeError
+from tieshare.recipe import Augment, Recipe, TaskName
 
 N = 40
 Arrays = dict[str, np.ndarray]
@@ -358,3 +358,15 @@ def test_targets_without_a_meaning_are_refused() -> None:
     refused({"x": x, "y": np.full(N, 1e39)}, "beyond float32", "y", output=(1,))
     mixed = {"x": x, "y": LABELS, "x_test": x, "y_test": x[:, :3]}
     refused(mixed, "'y_test' means regression, 'y' classes", "y_test")
+
+
+def test_images_can_be_moved_only_where_there_are_some() -> None:
+    recipe = Recipe(augment=Augment(shift=1))
+    arrays = {"x": inputs(), "y": LABELS}
+    for check in (fitted, by_cards):
+        with pytest.raises(RecipeError, match="no input is an image") as caught:
+            check(arrays, FLAT, (3,), recipe)
+        assert caught.value.where == "augment"
+    images = [Spec("pixels", ("batch", 1, 2, 3))]
+    assert fitted(arrays, images, (3,), recipe).train.inputs[0].shape[1:] == (1, 2, 3)
+    by_cards(arrays, images, (3,), recipe)
