@@ -21,6 +21,7 @@ from tieshare.recipe import Recipe
 from tieshare.straight_through import Units, grid_of
 from tieshare.trainer import Trainer, descend
 from tieshare.twin import Twin, from_onnx
+from tieshare.twin.module import channels_last
 
 RATES = (2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5)
 _ROUNDED_RATE = 0.5  # of the rate before
@@ -94,7 +95,7 @@ class TiedTwin(nn.Module):
             table = torch.cat([self.tables[position], zero])
             W = table.index_select(0, places)  # (rows, columns)
             shaped = W.reshape(layer.rows, layer.units, *layer.kernel)
-            made[weight] = shaped.movedim((0, 1), (layer.row_axis, layer.unit_axis))
+            made[weight] = channels_last(shaped.movedim((0, 1), (layer.row_axis, layer.unit_axis)))
         return made
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ class Twin(nn.Module):
         sources = [*self.names, *self.statistics, *constants, *self.inputs]
         self._places = {name: place for place, name in enumerate(sources)}
         for name in self.names:
-            weight = nn.Parameter(as_tensor(seen.tensors[name]))
+            weight = nn.Parameter(channels_last(as_tensor(seen.tensors[name])))
             self.register_parameter(f"weight_{self._places[name]}", weight)
         for name in (*self.statistics, *constants):
             self.register_buffer(f"constant_{self._places[name]}", as_tensor(seen.tensors[name]))
@@ -89,6 +90,14 @@ class Twin(nn.Module):
         for name in self.statistics:
             changed[name] = self.statistic(name).cpu().numpy().copy()
         return changed
+
+
+def channels_last(weight: Tensor) -> Tensor:
+    """The same, of a 2-D convolution laid out as its kernels run fastest in training.
+
+    What such a convolution puts out is laid out like its weight, and so is all that follows.
+    """
+    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
 
 
 def _all_here(found: Iterable[ScaleFree], names: set[str]) -> tuple[ScaleFree, ...]:
