@@ -104,6 +104,7 @@ def _run(job: Job, dense_bytes: int) -> Result:
     search = Search(
         epochs=[snapshot.epoch for snapshot in walked.snapshots],
         make=maker.make,
+        ratio=maker.points.ratio,
         fits=maker.fits,
         dense=maker.points.dense(),
         relative=job.relative,

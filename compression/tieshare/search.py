@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,13 @@ from tieshare.recipe import Recipe
 Scores = NDArray[np.float64]
 
 FRONT_DROP = 0.01  # what a job that asks for the whole front serves loses at most
-LOOSER = (0.15, 0.3, 0.6)  # the preference is lowered by so much where accuracy is left
+LOOSER = (0.3, 0.6, 0.9, 1.2, 1.6)  # the preference is lowered by so much
 USUAL_BITS, FEWER_BITS = 8, 4
 
 _SPREAD = 4  # epochs of the path that are tried in any case
 _NARROWED = 8.0  # and the gap between two of them is made so many times smaller
+_IN_VAIN = 2  # steps of looser ties that gave nothing, and then no more are tried
+_LOWEST = -1.0  # preference, of all that affinities can be
 _TRIES = 2  # epochs that are retrained of those that fit in one way, until one does indeed
 
 
@@ -85,12 +88,14 @@ class Search:
 
     ``epochs``  the path's snapshots, from the largest network to the smallest.
     ``make``    the candidates of some points.
-    ``fits``    whether a point is as small as the target asks: known before it is retrained.
+    ``ratio``   the compression ratio of a point: known before it is retrained.
+    ``fits``    whether a point is as small as the target asks, known likewise.
     ``dense``   the uploaded model, which is the result where nothing smaller will do.
     """
 
     epochs: Sequence[int]
     make: Callable[[Sequence[Point]], Sequence[Candidate]]
+    ratio: Callable[[Point], float]
     fits: Callable[[Point], bool]
     dense: Candidate
     relative: bool
@@ -111,7 +116,8 @@ class Search:
         """The smallest that keeps the promise.
 
         1. Epochs between the smallest that keeps it and the next, until they are close.
-        2. Looser ties at the smallest that keeps it.
+        2. Ties looser step by step: at the smallest that keeps it or, where that costs too much,
+           at an epoch before it, if that makes a smaller one.
         3. Fewer bits there, and at the one before it.
         """
         gap = 1.0
@@ -127,21 +133,36 @@ class Search:
             tried |= zip(new, self._all([self._at(index) for index in new]), strict=True)
             gap *= self.at_once + 1
         found = list(tried.values())
+        self._loosen(found, max_drop)
         kept = self.kept(found, max_drop)
-        looser = [*LOOSER] if self.recipe.tie and kept else []
-        while looser:
-            epoch = min(kept, key=_size).point.epoch
-            now, looser = looser[: self.at_once], looser[self.at_once :]
-            made = self._all([self._at_epoch(epoch, less) for less in now])
-            found += made
-            kept = self.kept(found, max_drop)
-            if made[-1] not in kept:
-                break
         found += self._all(self._in_fewer_bits(sorted(kept, key=_size)[:2]))
         kept = self.kept(found, max_drop)
         if kept:
             return Choice(min(kept, key=_size), found, reached=True)
         return Choice(self.dense, found, reached=False)
+
+    def _loosen(self, found: list[Candidate], max_drop: float) -> None:
+        """Add what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing."""
+        kept = self.kept(found, max_drop)
+        in_vain = 0 if kept else _IN_VAIN
+        for preference in self._preferences()[1:]:
+            if in_vain == _IN_VAIN:
+                return
+            best = min(kept, key=_size)
+            points = self._smaller(best, preference)
+            while points and min(kept, key=_size) is best:
+                now, points = points[: self.at_once], points[self.at_once :]
+                found += self._all(now)
+                kept = self.kept(found, max_drop)
+            in_vain = in_vain + 1 if min(kept, key=_size) is best else 0
+
+    def _smaller(self, than: Candidate, preference: float) -> list[Point]:
+        """With these ties, the last few epochs up to its own that make something smaller."""
+        point = than.point
+        epochs = [epoch for epoch in reversed(self.epochs) if epoch <= point.epoch]
+        points = (Point(epoch, preference, point.bits) for epoch in epochs)
+        smaller = takewhile(lambda one: self.ratio(one) > than.ratio, points)
+        return list(islice(smaller, max(_TRIES, self.at_once)))
 
     def kept(self, tried: Collection[Candidate], max_drop: float) -> list[Candidate]:
         """Those that lose at most ``max_drop``, by their own score and by their neighbours'.
@@ -152,7 +173,8 @@ class Search:
         or a quarter of ``max_drop`` where few samples make that error larger.
         """
         found = []
-        for item, likely in _likely_scores(tried):
+        for item in tried:
+            likely = _likely_score(item, tried)
             lost, error = loss_of_score(self.dense.right, item.right, relative=self.relative)
             scale = abs(self.dense.score) if self.relative else 1.0
             likely_lost = lost + (item.score - likely) / max(scale, 1e-12)
@@ -189,12 +211,18 @@ class Search:
 
     def _ways(self, index: int) -> Iterable[Point]:
         """How an epoch may be tied and rounded; the smallest comes last."""
-        epoch = self.epochs[index]
-        for looser in (0.0, *LOOSER) if self.recipe.tie else (0.0,):
-            yield self._at_epoch(epoch, looser)
+        epoch, preferences = self.epochs[index], self._preferences()
+        for preference in preferences:
+            yield Point(epoch, preference, self.recipe.bits or USUAL_BITS)
         if self.recipe.bits is None and self.recipe.target.max_bytes is not None:
-            for looser in (0.0, LOOSER[-1]) if self.recipe.tie else (0.0,):
-                yield Point(epoch, self.recipe.preference - looser, FEWER_BITS)
+            for preference in preferences[::2]:
+                yield Point(epoch, preference, FEWER_BITS)
+
+    def _preferences(self) -> list[float]:
+        """The recipe's, and then looser ones."""
+        asked = self.recipe.preference
+        looser = (asked - less for less in LOOSER) if self.recipe.tie else ()
+        return [asked, *(preference for preference in looser if preference >= _LOWEST)]
 
     def _in_fewer_bits(self, found: Iterable[Candidate]) -> list[Point]:
         if self.recipe.bits is not None:
@@ -202,10 +230,8 @@ class Search:
         return [Point(it.point.epoch, it.point.preference, FEWER_BITS) for it in found]
 
     def _at(self, index: int) -> Point:
-        return self._at_epoch(self.epochs[index])
-
-    def _at_epoch(self, epoch: int, looser: float = 0.0) -> Point:
-        return Point(epoch, self.recipe.preference - looser, self.recipe.bits or USUAL_BITS)
+        bits = self.recipe.bits or USUAL_BITS
+        return Point(self.epochs[index], self.recipe.preference, bits)
 
     def _all(self, points: Sequence[Point]) -> list[Candidate]:
         """As many at once as there may be."""
@@ -220,13 +246,15 @@ def _size(candidate: Candidate) -> tuple[int, int]:
     return candidate.unique, candidate.point.bits
 
 
-def _likely_scores(tried: Collection[Candidate]) -> list[tuple[Candidate, float]]:
-    """Each with the score that it and its neighbours speak for."""
-    pairs = []
-    for bits in {item.point.bits for item in tried}:
-        alike = [item for item in tried if item.point.bits >= bits]
-        ordered = sorted(alike, key=lambda item: (-item.unique, -item.point.bits))
-        smooth = isotonic_regression([item.score for item in ordered], increasing=False).x
-        likely = zip(ordered, smooth, strict=True)
-        pairs += [(item, float(score)) for item, score in likely if item.point.bits == bits]
-    return pairs
+def _likely_score(item: Candidate, tried: Collection[Candidate]) -> float:
+    """What it speaks for together with those that are larger, or smaller, in every way."""
+    alike = [other for other in tried if _is_comparable(item.point, other.point)]
+    ordered = sorted(alike, key=lambda other: (-other.unique, -other.point.bits))
+    smooth = isotonic_regression([other.score for other in ordered], increasing=False).x
+    return float(smooth[ordered.index(item)])
+
+
+def _is_comparable(point: Point, other: Point) -> bool:
+    """Fewer bits say nothing about more of them."""
+    later, looser = other.epoch - point.epoch, point.preference - other.preference
+    return other.bits >= point.bits and (min(later, looser) >= 0 or max(later, looser) <= 0)
