@@ -1,21 +1,16 @@
-"""ResNet-20 and CIFAR-10: the network, its data, its training and its export."""
+"""ResNet-20 and CIFAR-10: the network and its data."""
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from onnx import ModelProto
 from PIL import Image
 from torch import Tensor, nn
 
 from tieshare.data import Dataset
 
-BATCH = 128
 HELD_OUT = 5000
 
 
@@ -81,58 +76,3 @@ def _decode(jpeg: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.uint
         for start, end in zip(starts, ends, strict=True)
     ]
     return np.stack(pictures).transpose(0, 3, 1, 2)
-
-
-def descend(
-    net: nn.Module,
-    data: Dataset,
-    epochs: int,
-    rate: float,
-    *,
-    augment: bool = False,
-    penalty: Any = None,
-) -> None:
-    """SGD along one cycle; ``augment``: images are mirrored and shifted by up to 4 pixels.
-
-    ``penalty``: adds its gradient where it has ``regularize(net)``, as Torch-Pruning's pruners do.
-    """
-    net.train()
-    x, y = (torch.from_numpy(data.arrays[name]) for name in ("x", "y"))
-    optimizer = torch.optim.SGD(net.parameters(), rate, 0.9, weight_decay=5e-4, nesterov=True)
-    steps = len(x) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps * epochs)
-    for _ in range(epochs):
-        for index in torch.randperm(len(x))[: steps * BATCH].split(BATCH):
-            batch = x[index].float() / 255
-            loss = F.cross_entropy(net(_moved(batch) if augment else batch), y[index].long())
-            optimizer.zero_grad()
-            loss.backward()
-            if penalty is not None:
-                penalty.regularize(net)
-            optimizer.step()
-            schedule.step()
-    net.eval()
-
-
-def _moved(x: Tensor) -> Tensor:
-    """Each image mirrored or not, and all of a batch shifted alike."""
-    mirrored = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(-1), x)
-    padded = F.pad(mirrored, (4, 4, 4, 4))
-    down, right = torch.randint(9, (2,)).tolist()
-    return padded[..., down : down + 32, right : right + 32]
-
-
-def export(net: nn.Module, *, fold: bool) -> ModelProto:
-    """Where batch normalisation is not folded, it stays a node and training goes on with it."""
-    net.eval()
-    program = torch.onnx.export(
-        net,
-        (torch.zeros(2, 3, 32, 32),),
-        input_names=["x"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        verbose=False,
-        optimize=fold,
-    )
-    if program is None:
-        raise RuntimeError("the exporter gave nothing back")
-    return onnx.load_model_from_string(program.model_proto.SerializeToString())

@@ -115,7 +115,7 @@ def main() -> None:
         channel.write(json.dumps(message).encode() + b"\n")
 
     folder = Path(spec.folder)
-    job = open_job(folder, Checkpoints(folder.parent), Narrator(tell, 1, 1))
+    job = open_job(folder, Checkpoints(folder.parent), Narrator(tell))
     Points(job, spec.layers).train(Point(**spec.point))
 
 

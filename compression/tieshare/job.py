@@ -14,6 +14,7 @@ from tieshare.checkpoint import Checkpoints
 from tieshare.data import Goal, Splits
 from tieshare.errors import DataMismatch, TwinMismatch
 from tieshare.exports.count import Counts, count_tied
+from tieshare.exports.macs import macs
 from tieshare.graph import Head, Structure, find_heads, structure_of
 from tieshare.graph.tensors import Array
 from tieshare.measure import predictions
@@ -45,7 +46,7 @@ class Job:
     @cached_property
     def plan(self) -> Plan:
         """How long to train."""
-        return plan(self.recipe, len(self.splits.train))
+        return plan(self.recipe, len(self.splits.train), macs(self.model, self.samples))
 
     @cached_property
     def rearmed(self) -> Rearmed:

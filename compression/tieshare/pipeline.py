@@ -20,7 +20,6 @@ from tieshare.graph import describe, read_model
 from tieshare.job import Job, check_outputs, check_twin
 from tieshare.maker import Maker
 from tieshare.named import check_card
-from tieshare.plan import plan
 from tieshare.progress import Listener, Narrator, silent
 from tieshare.recipe import Recipe
 from tieshare.report import Report
@@ -88,11 +87,9 @@ def compress(
     card = asdict(describe(read))
     check_card(card, recipe)
     splits = fit(dataset, card, recipe)
-    planned = plan(recipe, len(splits.train))
-    narrator = Narrator(listener, planned.path_epochs, planned.stage2_epochs)
     with _workspace(checkpoint_dir) as folder:
         checkpoints = Checkpoints(folder / _key(raw, dataset, recipe))
-        return _run(Job(read, splits, recipe, checkpoints, narrator), len(raw))
+        return _run(Job(read, splits, recipe, checkpoints, Narrator(listener)), len(raw))
 
 
 def _run(job: Job, dense_bytes: int) -> Result:

@@ -1,12 +1,15 @@
-"""How long to train, from how much data there is."""
+"""How long to train, from how much data there is and how large the network is."""
 
+import math
 from dataclasses import dataclass
 
 from tieshare.recipe import Recipe
 
-_PATH_STEPS = 40_000
+_MOST_STEPS, _FEWEST_STEPS = 40_000, 12_000
+_CHEAP = 500_000  # multiplications for a sample: up to here the most steps are taken
+_RETRAINED = 0.4  # as long as the path
 _ROUNDED = 4  # one epoch with rounded values for so many without
-_FEWEST_EPOCHS, _MOST_EPOCHS = 60, 150
+_FEWEST_EPOCHS, _MOST_EPOCHS = 20, 150
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,16 @@ class Plan:
         return self.retrain_epochs + self.round_epochs
 
 
-def plan(recipe: Recipe, samples: int) -> Plan:
-    """What the recipe says; the rest so that a path takes about 40,000 steps.
+def plan(recipe: Recipe, samples: int, macs: int) -> Plan:
+    """What the recipe says; the rest so that a path takes 12,000 to 40,000 steps.
 
-    A path needs time to fall slowly, however large the data, and few data get small batches.
+    A path needs time to fall slowly, however large the data, and few data get small batches. Of a
+    network with more multiplications for a sample it has fewer steps: a hundred times as many make
+    a job ten times as long, until the fewest that will do are reached.
     """
     batch = recipe.batch_size or (128 if samples >= 12_800 else 64 if samples >= 3_200 else 32)
-    steps = max(samples // batch, 1)
-    epochs = min(max(_PATH_STEPS // steps, _FEWEST_EPOCHS), _MOST_EPOCHS)
-    path_epochs = recipe.path_epochs or epochs
-    return Plan(path_epochs, recipe.retrain_epochs or max(path_epochs // 2, 1), batch)
+    wanted = _MOST_STEPS * min(math.sqrt(_CHEAP / max(macs, 1)), 1)
+    epochs = round(max(wanted, _FEWEST_STEPS) / max(samples // batch, 1))
+    path_epochs = recipe.path_epochs or min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
+    retrain_epochs = recipe.retrain_epochs or max(round(_RETRAINED * path_epochs), 1)
+    return Plan(path_epochs, retrain_epochs, batch)

@@ -47,19 +47,17 @@ class Narrator:
     Until the first point is retrained, an epoch of that counts as long as one of the path.
     """
 
-    def __init__(
-        self,
-        listener: Listener,
-        path_epochs: int,
-        retrain_epochs: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, listener: Listener, clock: Callable[[], float] = time.monotonic) -> None:
         self.listener, self.clock = listener, clock
-        self.path_epochs, self.retrain_epochs = path_epochs, retrain_epochs
+        self.path_epochs = self.retrain_epochs = 1
         self.points = 0
         self.path_s = self.retrain_s = 0.0  # of the last epoch
-        self.told = Progress("path", 0, path_epochs)
+        self.told = Progress("path", 0, 1)
         self.last = clock()
+
+    def expect(self, path_epochs: int, retrain_epochs: int) -> None:
+        """So many epochs of stage 1, and of stage 2 for each point."""
+        self.path_epochs, self.retrain_epochs = path_epochs, retrain_epochs
 
     @contextmanager
     def step(self, stage: Stage, metrics: Mapping[str, float] | None = None) -> Iterator[None]:

@@ -27,8 +27,9 @@ from tieshare.twin import Twin
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
 _PROX_EVERY = 20  # steps
-_FIRST_SHARE = 0.01  # a row that no gradient holds loses this of its norm in the first epoch
-_FASTEST = 0.4  # growth of log strength in an epoch
+_TURNS = 60  # the strength is raised so many times on the path, or once an epoch if that is more
+_FIRST_SHARE = 0.01  # a row that no gradient holds loses this of its norm before the first
+_FASTEST = 0.4  # growth of log strength in a turn
 _STEADY = 0.05  # the same while the network shrinks as it should
 _GAIN = 4.0
 _LAST_RATIO = 100.0  # alive parameters are to fall by this factor over the whole path
@@ -57,40 +58,47 @@ class RisingPath:
         self, twin: Twin, structure: Structure, trainer: Trainer, recipe: Recipe, epochs: int
     ) -> None:
         self.twin, self.structure, self.trainer = twin, structure, trainer
-        self.seed, self.aim = recipe.seed, math.log(_LAST_RATIO) / epochs
+        self.seed = recipe.seed
+        shrinkings = math.ceil(trainer.steps / _PROX_EVERY)
+        self.turns = min(max(round(_TURNS / epochs), 1), shrinkings)  # an epoch
+        self.aim = math.log(_LAST_RATIO) / (epochs * self.turns)
         self.regularised = regularised(twin, structure, recipe)
         self.equal = EqualRows(twin, structure, recipe.tie_groups)
         self.sizes = FixedSizes(twin)
         self.rate = recipe.learning_rate or OF_STABLE * stable_rate(twin, trainer)
         self.optimizer = self._optimizer(self.rate)
         self.done, self.ratio = 0, 1.0
-        self.strength = _FIRST_SHARE / (self.rate * max(trainer.steps, 1))
+        self.strength = _FIRST_SHARE * self.turns / (self.rate * trainer.steps)
         self.alive = {
             item.name: torch.ones(item.groups, dtype=torch.bool) for item in self.regularised
         }
         self.total = sum(twin.parameter(name).numel() for name in twin.names)
 
     def epoch(self) -> Snapshot:
-        """Train one epoch, shrink on the way, then raise the strength.
+        """Train one epoch, shrink on the way, and raise the strength.
 
         RecipeError: weights are no numbers any more, as the learning rate is too large.
         """
         self.twin.train()
+        steps = self.trainer.steps
         for step, index in enumerate(self.trainer.batches(self.seed, self.done), start=1):
             descend(self.optimizer, self.trainer.loss(self.twin, index))
-            if step % _PROX_EVERY == 0:
-                self._shrink(_PROX_EVERY)
-        self._shrink(self.trainer.steps % _PROX_EVERY)
+            if step % _PROX_EVERY == 0 or step == steps:
+                self._shrink((step - 1) % _PROX_EVERY + 1)
+            if step * self.turns // steps > (step - 1) * self.turns // steps:
+                self._raise_strength()
         self.done += 1
-        before, self.ratio = self.ratio, self._alive_ratio()
-        gap = self.aim - math.log(self.ratio / before)
-        self.strength *= math.exp(min(max(_STEADY + _GAIN * gap, 0.0), _FASTEST))
         return Snapshot(
             epoch=self.done,
             score=float(self.trainer.right(self.twin).mean()),
             ratio=self.ratio,
             alive_rows=sum(int(rows.sum()) for _, rows in self._alive_rows()),
         )
+
+    def _raise_strength(self) -> None:
+        before, self.ratio = self.ratio, self._alive_ratio()
+        gap = self.aim - math.log(self.ratio / before)
+        self.strength *= math.exp(min(max(_STEADY + _GAIN * gap, 0.0), _FASTEST))
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""

@@ -34,6 +34,7 @@ def walk(job: Job) -> Walked:
     if saved is not None:
         path.restore(saved["path"])
         kept, finished = [Snapshot(**item) for item in saved["kept"]], saved["finished"]
+    job.narrator.expect(job.plan.path_epochs, job.plan.stage2_epochs)
     job.narrator.restart()
     while not finished:
         snapshot = path.epoch()

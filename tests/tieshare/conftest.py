@@ -28,7 +28,6 @@ from tieshare.graph import describe, find_heads
 from tieshare.graph.tensors import with_tensors
 from tieshare.job import Job
 from tieshare.objective import Objective
-from tieshare.plan import plan
 from tieshare.progress import Listener, Narrator, silent
 from tieshare.recipe import Recipe, Target
 from tieshare.stage1 import RisingPath
@@ -74,9 +73,7 @@ def _job_of(
     given: dict[str, Any] = {"path_epochs": 14, "retrain_epochs": 3, "batch_size": 64}
     made = Recipe(**({"target": Target(min_ratio=4.0)} | given | recipe))
     splits = fit(data, asdict(describe(model)), made)
-    planned = plan(made, len(splits.train))
-    narrator = Narrator(listener, planned.path_epochs, planned.stage2_epochs)
-    return Job(model, splits, made, Checkpoints(folder), narrator)
+    return Job(model, splits, made, Checkpoints(folder), Narrator(listener))
 
 
 def _short(target: Target | None = None, **options: Any) -> Recipe:
@@ -128,8 +125,8 @@ def sparse(
 ) -> dict[str, np.ndarray]:
     job = _job_of(mlp, digits, tmp_path_factory.mktemp("path"), learning_rate=0.05)
     twin = job.twin(job.start)
-    path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan.path_epochs)
-    path.strength = 0.3
+    path = RisingPath(twin, job.structure, job.trainer, job.recipe, epochs=60)
+    path.strength = 0.4
     for _ in range(3):
         path.epoch()
     return twin.tensors()
@@ -142,6 +139,7 @@ def ready(
     def make(folder: str = "job", listener: Listener = silent, **recipe: Any) -> Job:
         job = _job_of(mlp, digits, tmp_path / folder, listener, **recipe)
         job.checkpoints.save_arrays("epoch-3", sparse)
+        job.narrator.expect(job.plan.path_epochs, job.plan.stage2_epochs)
         return job
 
     return make

@@ -95,7 +95,7 @@ def test_many_inputs_keep_their_order(two: ModelProto, tmp_path: Path) -> None:
         Splits(samples, samples, samples, ()),
         Recipe(),
         Checkpoints(tmp_path / "job"),
-        Narrator(silent, 1, 1),
+        Narrator(silent),
     )
     store(job, tmp_path / "stored")
     train = opened(job, tmp_path / "stored").splits.train

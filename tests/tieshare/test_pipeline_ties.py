@@ -35,7 +35,7 @@ def result(network: ModelProto, digits: Dataset, short: Callable[..., Recipe]) -
     first = structure_of(network).layers[0].name
     recipe = short(
         Target(min_ratio=3.0),
-        path_epochs=16,
+        path_epochs=60,
         retrain_epochs=2,
         penalties={first: "slope"},
         tie_by="path",

@@ -32,7 +32,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def narrator(heard: list[Progress], clock: Clock) -> Narrator:
-    return Narrator(heard.append, path_epochs=10, retrain_epochs=4, clock=clock)
+    made = Narrator(heard.append, clock)
+    made.expect(path_epochs=10, retrain_epochs=4)
+    return made
 
 
 def epoch(clock: Clock, tell: Callable[[int, dict[str, float]], None], done: int, s: float) -> None:

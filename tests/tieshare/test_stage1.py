@@ -110,7 +110,7 @@ def test_l1_zeroes_entries_where_the_penalties_of_rows_zero_rows(path_of: Make) 
 
 def test_a_layer_that_is_left_alone_loses_no_row(path_of: Make) -> None:
     second = path_of().regularised[1].name
-    path = path_of(strength=1.0, penalties={second: "none"})
+    path = path_of(strength=1.0, penalties={second: "none"}, path_epochs=60)
     snapshot = [path.epoch() for _ in range(3)][-1]
     assert 0 < len(dead(path, "w1")) < 64
     assert dead(path, "w2") == []
@@ -167,7 +167,7 @@ def test_the_score_is_measured_on_the_network_as_it_is(path_of: Make) -> None:
 
 
 def test_the_strength_never_falls_and_rises_by_a_limited_factor(path_of: Make) -> None:
-    path = path_of(strength=0.02)
+    path = path_of(strength=0.02, path_epochs=60)
     strengths = [path.strength]
     for _ in range(6):
         path.epoch()
@@ -175,6 +175,18 @@ def test_the_strength_never_falls_and_rises_by_a_limited_factor(path_of: Make) -
     growth = np.diff(np.log(strengths))
     assert growth.min() >= 0
     assert growth.max() <= 0.5
+
+
+def test_a_short_path_has_as_many_turns_as_a_long_one(path_of: Make) -> None:
+    """Where it has as many steps: after each turn the rows were shrunk once more at least."""
+    turns = {epochs: path_of(path_epochs=epochs).turns for epochs in (1, 20, 30, 60, 90)}
+    most = math.ceil(path_of().trainer.steps / 20)
+    assert turns == {1: most, 20: min(3, most), 30: 2, 60: 1, 90: 1}
+    short, long = (path_of(strength=0.02, path_epochs=epochs) for epochs in (30, 60))
+    short.epoch()
+    for _ in range(2):
+        long.epoch()
+    assert math.log(short.strength / 0.02) == pytest.approx(math.log(long.strength / 0.02), rel=0.5)
 
 
 def test_a_network_that_shrinks_too_fast_waits(path_of: Make) -> None:

@@ -25,12 +25,15 @@ def cut_after(epoch: int) -> Listener:
     return listen
 
 
+ENDLESS = Target(min_ratio=1e6)
+
+
 @pytest.fixture
 def path_of(job_of: Callable[..., Job], mlp: ModelProto, digits: Dataset, tmp_path: Path) -> Make:
-    """A job in a folder of this name, of a short path at a rate that need not be looked for."""
+    """A job in a folder of this name, of a short path to its end at a rate that is given."""
 
     def make(folder: str, listener: Listener = silent, **recipe: object) -> Job:
-        given = {"learning_rate": 0.05, "path_epochs": 12} | recipe
+        given = {"learning_rate": 0.05, "path_epochs": 12, "target": ENDLESS} | recipe
         return job_of(mlp, digits, tmp_path / folder, listener, **given)
 
     return make

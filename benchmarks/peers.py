@@ -1,0 +1,243 @@
+"""Ours beside pruning tools: the same dense network, data, teacher and number of epochs.
+
+    python -m benchmarks.peers [mlp lenet5 resnet20] [--methods ours torch-pruning ...] [--out DIR]
+
+    ours           one job; every point of its front
+    group lasso    the same job with that penalty and without ties: neurons alone are removed
+    torch-pruning  its group norm pruner: trained with its penalty, pruned to several sizes, tuned
+    magnitude      the smallest weights of the whole network set to zero, in several amounts, tuned;
+
+Each has ``path`` epochs with a penalty, if it has one, and ``retrain`` after it for every size, and
+learns from the dense network as ours does. What is measured is the file that ONNX Runtime loads:
+bytes, with sparse tensors where that is smaller, and latency on one thread; ours is the shared
+file, and its packed one is named beside it.
+The test split is read once for each row. Results are kept in --out, network by network and method
+by method: what is there is not trained again. The chart is drawn of all that is there.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from benchmarks.machine import machine
+from benchmarks.mnist import tell
+from benchmarks.peers_chart import draw
+from benchmarks.peers_magnitude import stored_sparse, zeroed
+from benchmarks.peers_networks import NETWORKS, Cycle, Network, export, images, train
+from benchmarks.torch_pruning import pruned, sparse
+from onnx import ModelProto
+from torch import nn
+
+from tieshare import Recipe, Target, compress
+from tieshare.data import Dataset
+from tieshare.exports.macs import macs
+from tieshare.measure import latencies, predict
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file, measured. ``packed``: bytes of ours in few bits."""
+
+    accuracy: float
+    bytes: int
+    parameters: int
+    macs: int
+    us_1: float
+    us_32: float
+    packed: int | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One network with its data, trained dense."""
+
+    network: Network
+    dense: nn.Sequential
+    data: Dataset
+    seed: int
+    out: Path
+
+
+Made = Iterator[tuple[ModelProto, int | None]]
+"""Files, each with the bytes of its packed form if it has one."""
+
+
+def main() -> None:
+    flags = _flags()
+    print(machine("torch", "onnxruntime", "torch-pruning"), flush=True)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    for name in flags.names:
+        path = flags.out / f"{name}.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        bench = _bench(name, flags)
+        for method in ("dense", *flags.methods):
+            if method not in found:
+                rows = _measured(bench, METHODS[method](bench))
+                found[method] = [asdict(row) for row in rows]
+                path.write_text(json.dumps(found, indent=1))
+        _print(name, found)
+    draw({path.stem: json.loads(path.read_text()) for path in flags.out.glob("*.json")}, flags.out)
+
+
+def _bench(name: str, flags: argparse.Namespace) -> Bench:
+    """The dense network is trained here, or read from an earlier run."""
+    network, stored = NETWORKS[name], flags.out / f"{name}.pt"
+    torch.manual_seed(flags.seed)
+    net, data = network.build(), network.data(flags.seed)
+    if stored.exists():
+        net.load_state_dict(torch.load(stored))
+    else:
+        train(network, net, data, network.dense)
+        torch.save(net.state_dict(), stored)
+    net.eval()
+    fewer = {key: data.arrays[key][: network.samples] for key in ("x", "y")}
+    return Bench(network, net, Dataset({**data.arrays, **fewer}), flags.seed, flags.out / name)
+
+
+def _dense(bench: Bench) -> Made:
+    yield export(bench.dense, images(bench.data)[:1]), None
+
+
+def _ours(bench: Bench) -> Made:
+    yield from _job(bench, Recipe())
+
+
+def _group_lasso(bench: Bench) -> Made:
+    yield from _job(bench, Recipe(penalty="group_lasso", tie=False))
+
+
+def _job(bench: Bench, recipe: Recipe) -> Made:
+    """Batch normalisation stays in the file, as whoever goes on training would export it."""
+    network = bench.network
+    asked = {
+        "target": asdict(Target(max_drop=network.max_drop)),
+        "augment": asdict(network.augment),
+        "path_epochs": network.path,
+        "retrain_epochs": network.retrain,
+        "seed": bench.seed,
+    }
+    model = export(bench.dense, images(bench.data)[:1], fold=False)
+    made = compress(
+        model,
+        bench.data,
+        Recipe.from_dict(recipe.to_dict() | asked),
+        tell,
+        bench.out / "checkpoints",
+    )
+    made.save(bench.out / recipe.penalty)
+    print(made.report.table(), flush=True)
+    for files in made.front:
+        yield files.shared.model, files.packed_bytes
+
+
+def _torch_pruning(bench: Bench) -> Made:
+    network, x = bench.network, images(bench.data)[:1]
+
+    def with_penalty(net: nn.Module, pruner: object) -> None:
+        train(
+            network,
+            net,
+            bench.data,
+            Cycle(network.path, network.tune_rate),
+            teacher=bench.dense,
+            before_step=pruner.regularize,  # type: ignore[attr-defined]
+        )
+
+    trained = sparse(bench.dense, x, with_penalty)
+    whole = sum(weight.numel() for weight in bench.dense.parameters())
+    for size in network.sizes:
+        smaller = pruned(trained, x, "parameters", int(whole / size))
+        _tune(bench, smaller)
+        yield export(smaller, x), None
+
+
+def _magnitude(bench: Bench) -> Made:
+    x = images(bench.data)[:1]
+    for size in bench.network.sizes:
+        smaller, keep_zero = zeroed(bench.dense, 1 / size)
+        _tune(bench, smaller, keep_zero)
+        yield export(smaller, x), None
+
+
+def _tune(
+    bench: Bench, net: nn.Module, after_step: Callable[[nn.Module], None] | None = None
+) -> None:
+    train(
+        bench.network,
+        net,
+        bench.data,
+        Cycle(bench.network.retrain, bench.network.tune_rate),
+        teacher=bench.dense,
+        after_step=after_step,
+    )
+
+
+METHODS: Mapping[str, Callable[[Bench], Made]] = {
+    "dense": _dense,
+    "ours": _ours,
+    "group lasso": _group_lasso,
+    "torch-pruning": _torch_pruning,
+    "magnitude": _magnitude,
+}
+
+
+def _measured(bench: Bench, made: Made) -> Iterator[Row]:
+    x, y = images(bench.data, "_test").numpy(), bench.data.arrays["y_test"]
+    for plain, packed in made:
+        model = min(plain, stored_sparse(plain), key=ModelProto.ByteSize)
+        logits = predict(model, model.graph.output[0].name, [x])
+        us = latencies({"": model}, [x[:32]])[""]
+        yield Row(
+            accuracy=float((logits.argmax(1) == y).mean()),
+            bytes=model.ByteSize(),
+            parameters=_parameters(model),
+            macs=macs(plain, [x[:1]]),
+            us_1=us[1],
+            us_32=us[32],
+            packed=packed,
+        )
+
+
+def _parameters(model: ModelProto) -> int:
+    """Floats that the file stores."""
+    graph, kinds = model.graph, (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+    stored = [*graph.initializer, *(item.values for item in graph.sparse_initializer)]
+    return sum(int(np.prod(item.dims)) for item in stored if item.data_type in kinds)
+
+
+def _print(name: str, found: Mapping[str, list[dict[str, float]]]) -> None:
+    print(
+        f"\n{name:<16}{'accuracy':>9}{'stored':>10}{'MACs':>13}{'bytes':>11}{'packed':>9}"
+        f"{'us at 1':>9}{'at 32':>9}"
+    )
+    for method, rows in found.items():
+        for row in sorted(rows, key=lambda row: -row["bytes"]):
+            packed = "" if row["packed"] is None else f"{row['packed']:,}"
+            print(
+                f"{method:<16}{100 * row['accuracy']:>8.2f}%{row['parameters']:>10,}"
+                f"{row['macs']:>13,}{row['bytes']:>11,}{packed:>9}{row['us_1']:>9.1f}"
+                f"{row['us_32']:>9.0f}",
+                flush=True,
+            )
+
+
+def _flags() -> argparse.Namespace:
+    methods = [name for name in METHODS if name != "dense"]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
+    parser.add_argument("names", nargs="*", default=list(NETWORKS), help=", ".join(NETWORKS))
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peers"))
+    flags = parser.parse_args()
+    if unknown := set(flags.names) - set(NETWORKS):
+        parser.error(f"no such network: {', '.join(sorted(unknown))}")
+    return flags
+
+
+if __name__ == "__main__":
+    main()
