@@ -40,6 +40,16 @@ def test_its_bias_goes_with_it(found: Find) -> None:
     assert found(text, bias=True) == (ScaleFree("w", "b", "m", "v"),)
 
 
+def test_zeros_that_torch_spreads_over_the_units_are_no_bias(found: Find) -> None:
+    """As its exporter writes a convolution without one; asking for a shape is no use."""
+    text = f"""{IMAGE} {{
+        zero = Constant <value = float {{0.0}}> () size = Shape <end = 1> (w)
+        like = CastLike(zero, x) b0 = Expand(like, size) h = Conv(x, w, b0) y = {NORM}
+    }}"""
+    assert found(text) == (FOUND,)
+    assert found(text.replace("{0.0}", "{0.5}")) == ()
+
+
 @pytest.mark.parametrize(
     "text",
     [
