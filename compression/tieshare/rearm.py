@@ -13,7 +13,7 @@ from tieshare.stage1 import OF_STABLE, RATES, stable_rate
 from tieshare.trainer import Trainer
 from tieshare.twin import from_onnx
 
-_TIMES = 8.0  # as large a rate as without, at least: then norms are missed
+_TIMES = 4.0  # as large a rate as without, at least: then norms are missed
 _FEWEST_SAMPLES = 8  # of a batch, whose spread says something about all data
 _NAME = "norms"
 
@@ -53,8 +53,8 @@ def rearm(
     ``asked``   the learning rate that is wanted, if any.
 
     1. A network in which no norm has a place is left alone, and one that as it is stands the rate
-       that is asked for, or more than an eighth of the largest.
-    2. So is one that with norms does not stand that rate, or eight times as much as without.
+       that is asked for, or more than a quarter of the largest.
+    2. So is one that with norms does not stand that rate, or four times as much as without.
 
     What was found is kept among the checkpoints: a job that goes on finds the same.
     """
