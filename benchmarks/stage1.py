@@ -55,7 +55,7 @@ def times(job: Job, epochs: int) -> tuple[float, float]:
     """Median seconds of an epoch, plain and of stage 1."""
     twin = job.twin(job.model)
     optimizer = descent(twin, RATE)
-    path = RisingPath(job.twin(job.model), job.structure, job.trainer, job.recipe, epochs + 1)
+    path = RisingPath(job.twin(job.model), job.structure, job.trainer, job.recipe, job.plan)
 
     def plain(epoch: int) -> None:
         twin.train()

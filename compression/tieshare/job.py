@@ -16,7 +16,7 @@ from tieshare.errors import DataMismatch, TwinMismatch
 from tieshare.exports.count import Counts, count_tied
 from tieshare.exports.macs import macs
 from tieshare.graph import Head, Structure, find_heads, structure_of
-from tieshare.graph.tensors import Array
+from tieshare.graph.tensors import Array, tensors
 from tieshare.measure import predictions
 from tieshare.objective import Objective
 from tieshare.plan import Plan, plan
@@ -45,8 +45,10 @@ class Job:
 
     @cached_property
     def plan(self) -> Plan:
-        """How long to train."""
-        return plan(self.recipe, len(self.splits.train), macs(self.model, self.samples))
+        """How long to train, and how."""
+        parameters = sum(array.size for array in tensors(self.model).values())
+        counted = macs(self.model, self.samples)
+        return plan(self.recipe, len(self.splits.train), counted, parameters)
 
     @cached_property
     def rearmed(self) -> Rearmed:

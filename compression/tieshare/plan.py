@@ -8,6 +8,8 @@ from tieshare.recipe import Recipe
 _MOST_STEPS, _FEWEST_STEPS = 40_000, 12_000
 _CHEAP = 500_000  # multiplications for a sample: up to here the most steps are taken
 _RETRAINED = 0.4  # as long as the path
+_SHRINKING = 2560  # multiplications that take as long as shrinking one weight may cost in stage 1
+_MOST_SELDOM = 20  # steps
 _ROUNDED = 4  # one epoch with rounded values for so many without
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 150
 
@@ -16,12 +18,14 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 150
 class Plan:
     """Epochs of stage 1, epochs of stage 2 for each point, and samples of a batch.
 
-    ``round_epochs``: those of stage 2, after the ``retrain_epochs``, in which values are rounded.
+    ``round_epochs``  those of stage 2, after the ``retrain_epochs``, in which values are rounded.
+    ``shrink_every``  steps of stage 1 from one proximal step to the next.
     """
 
     path_epochs: int
     retrain_epochs: int
     batch: int
+    shrink_every: int
 
     @property
     def round_epochs(self) -> int:
@@ -34,16 +38,18 @@ class Plan:
         return self.retrain_epochs + self.round_epochs
 
 
-def plan(recipe: Recipe, samples: int, macs: int) -> Plan:
+def plan(recipe: Recipe, samples: int, macs: int, parameters: int) -> Plan:
     """What the recipe says; the rest so that a path takes 12,000 to 40,000 steps.
 
     A path needs time to fall slowly, however large the data, and few data get small batches. Of a
     network with more multiplications for a sample it has fewer steps: a hundred times as many make
-    a job ten times as long, until the fewest that will do are reached.
+    a job ten times as long, until the fewest that will do are reached. Weights are shrunk as often
+    as costs next to nothing beside the steps: where a weight is multiplied often, after each step.
     """
     batch = recipe.batch_size or (128 if samples >= 12_800 else 64 if samples >= 3_200 else 32)
     wanted = _MOST_STEPS * min(math.sqrt(_CHEAP / max(macs, 1)), 1)
     epochs = round(max(wanted, _FEWEST_STEPS) / max(samples // batch, 1))
     path_epochs = recipe.path_epochs or min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
     retrain_epochs = recipe.retrain_epochs or max(round(_RETRAINED * path_epochs), 1)
-    return Plan(path_epochs, retrain_epochs, batch)
+    every = round(_SHRINKING * parameters / max(macs * batch, 1))
+    return Plan(path_epochs, retrain_epochs, batch, min(max(every, 1), _MOST_SELDOM))

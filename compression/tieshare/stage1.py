@@ -17,6 +17,7 @@ from tieshare.exports.units import Masks, staying
 from tieshare.fixed_sizes import FixedSizes
 from tieshare.graph.layers import Layer
 from tieshare.graph.structure import Structure
+from tieshare.plan import Plan
 from tieshare.prior import EqualRows
 from tieshare.recipe import Recipe
 from tieshare.regularised import regularised
@@ -26,10 +27,10 @@ from tieshare.twin import Twin
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
-_PROX_EVERY = 20  # steps
 _TURNS = 60  # the strength is raised so many times on the path, or once an epoch if that is more
 _FIRST_SHARE = 0.01  # a row that no gradient holds loses this of its norm before the first
 _FASTEST = 0.4  # growth of log strength in a turn
+_MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
 _STEADY = 0.05  # the same while the network shrinks as it should
 _GAIN = 4.0
 _LAST_RATIO = 100.0  # alive parameters are to fall by this factor over the whole path
@@ -55,13 +56,13 @@ class RisingPath:
     """Call ``epoch`` until it has gone far enough; ``state`` and ``restore`` survive a crash."""
 
     def __init__(
-        self, twin: Twin, structure: Structure, trainer: Trainer, recipe: Recipe, epochs: int
+        self, twin: Twin, structure: Structure, trainer: Trainer, recipe: Recipe, plan: Plan
     ) -> None:
         self.twin, self.structure, self.trainer = twin, structure, trainer
-        self.seed = recipe.seed
-        shrinkings = math.ceil(trainer.steps / _PROX_EVERY)
-        self.turns = min(max(round(_TURNS / epochs), 1), shrinkings)  # an epoch
-        self.aim = math.log(_LAST_RATIO) / (epochs * self.turns)
+        self.seed, self.every = recipe.seed, plan.shrink_every
+        shrinkings = math.ceil(trainer.steps / self.every)
+        self.turns = min(max(round(_TURNS / plan.path_epochs), 1), shrinkings)  # an epoch
+        self.aim = math.log(_LAST_RATIO) / (plan.path_epochs * self.turns)
         self.regularised = regularised(twin, structure, recipe)
         self.equal = EqualRows(twin, structure, recipe.tie_groups)
         self.sizes = FixedSizes(twin)
@@ -83,8 +84,8 @@ class RisingPath:
         steps = self.trainer.steps
         for step, index in enumerate(self.trainer.batches(self.seed, self.done), start=1):
             descend(self.optimizer, self.trainer.loss(self.twin, index))
-            if step % _PROX_EVERY == 0 or step == steps:
-                self._shrink((step - 1) % _PROX_EVERY + 1)
+            if step % self.every == 0 or step == steps:
+                self._shrink((step - 1) % self.every + 1)
             if step * self.turns // steps > (step - 1) * self.turns // steps:
                 self._raise_strength()
         self.done += 1
@@ -129,14 +130,17 @@ class RisingPath:
     def _shrink(self, steps: int) -> None:
         """The prox of as many gradient steps, and the masks."""
         self.sizes.settle()
+        strength = self.strength
+        if self.sizes:  # rows would die together that between them compute what is needed
+            strength = min(strength, _MOST_AT_ONCE / (self.rate * steps))
         for item in self.regularised:
             weights = [self.twin.parameter(layer.weight) for layer in item.layers]
-            if not all(weight.isfinite().all() for weight in weights):
+            if not all(weight.sum().isfinite() for weight in weights):
                 raise RecipeError(
                     f"training diverges at rate {self.rate:g}; a smaller one is needed",
                     where="learning_rate",
                 )
-            penalty = item.penalty.at(self.strength * item.unit)
+            penalty = item.penalty.at(strength * item.unit)
             self.alive[item.name] = shrink(
                 weights, item.parts, penalty, step=self.rate * steps, alive=self.alive[item.name]
             )

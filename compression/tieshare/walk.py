@@ -28,7 +28,7 @@ def walk(job: Job) -> Walked:
     rate = job.rate if saved is None else saved["rate"]
     recipe = replace(job.recipe, learning_rate=rate)
     twin = job.twin(job.start)
-    path = RisingPath(twin, job.structure, job.trainer, recipe, job.plan.path_epochs)
+    path = RisingPath(twin, job.structure, job.trainer, recipe, job.plan)
     kept: list[Snapshot] = []
     finished = False
     if saved is not None:

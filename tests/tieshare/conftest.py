@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,9 @@ def sparse(
 ) -> dict[str, np.ndarray]:
     job = _job_of(mlp, digits, tmp_path_factory.mktemp("path"), learning_rate=0.05)
     twin = job.twin(job.start)
-    path = RisingPath(twin, job.structure, job.trainer, job.recipe, epochs=60)
+    path = RisingPath(
+        twin, job.structure, job.trainer, job.recipe, replace(job.plan, path_epochs=60)
+    )
     path.strength = 0.4
     for _ in range(3):
         path.epoch()

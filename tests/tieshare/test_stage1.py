@@ -30,7 +30,7 @@ def path_of(job_of: Callable[..., Job], digits: Dataset, mlp: ModelProto, tmp_pa
     def make(model: ModelProto = mlp, strength: float | None = None, **recipe: Any) -> RisingPath:
         job = job_of(model, digits, tmp_path, **({"learning_rate": 0.05} | recipe))
         twin = job.twin(job.model)
-        path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan.path_epochs)
+        path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan)
         if strength is not None:
             path.strength = strength
         return path

@@ -40,7 +40,7 @@ def path_of(
 ) -> Paths:
     def make(strength: float, rate: float = 0.05) -> RisingPath:
         job = job_of(normed, digits, tmp_path, learning_rate=rate)
-        path = RisingPath(job.twin(normed), job.structure, job.trainer, job.recipe, 14)
+        path = RisingPath(job.twin(normed), job.structure, job.trainer, job.recipe, job.plan)
         path.strength = strength
         return path
 
