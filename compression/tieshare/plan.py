@@ -8,7 +8,8 @@ from tieshare.recipe import Recipe
 _MOST_STEPS, _FEWEST_STEPS = 40_000, 12_000
 _CHEAP = 500_000  # multiplications for a sample: up to here the most steps are taken
 _RETRAINED = 0.4  # as long as the path
-_SHRINKING = 2560  # multiplications that take as long as shrinking one weight may cost in stage 1
+# Multiplications of a step of stage 1 beside which it costs nothing to shrink one weight, and any.
+_SHRINKING, _SHRINKING_ANY = 2560, 400_000_000
 _MOST_SELDOM = 20  # steps
 _ROUNDED = 4  # one epoch with rounded values for so many without
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 150
@@ -51,5 +52,5 @@ def plan(recipe: Recipe, samples: int, macs: int, parameters: int) -> Plan:
     epochs = round(max(wanted, _FEWEST_STEPS) / max(samples // batch, 1))
     path_epochs = recipe.path_epochs or min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
     retrain_epochs = recipe.retrain_epochs or max(round(_RETRAINED * path_epochs), 1)
-    every = round(_SHRINKING * parameters / max(macs * batch, 1))
+    every = round((_SHRINKING * parameters + _SHRINKING_ANY) / max(macs * batch, 1))
     return Plan(path_epochs, retrain_epochs, batch, min(max(every, 1), _MOST_SELDOM))
