@@ -112,7 +112,6 @@ def _group_lasso(bench: Bench) -> Made:
 
 
 def _job(bench: Bench, recipe: Recipe) -> Made:
-    """Batch normalisation stays in the file, as whoever goes on training would export it."""
     network = bench.network
     asked = {
         "target": asdict(Target(max_drop=network.max_drop)),
@@ -121,7 +120,7 @@ def _job(bench: Bench, recipe: Recipe) -> Made:
         "retrain_epochs": network.retrain,
         "seed": bench.seed,
     }
-    model = export(bench.dense, images(bench.data)[:1], fold=False)
+    model = export(bench.dense, images(bench.data)[:1])
     made = compress(
         model,
         bench.data,

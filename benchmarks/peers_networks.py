@@ -107,16 +107,15 @@ def _optimizer(network: Network, net: nn.Module, rate: float) -> torch.optim.Opt
     return torch.optim.SGD(net.parameters(), rate, 0.9, weight_decay=5e-4, nesterov=True)
 
 
-def export(net: nn.Module, x: Tensor, *, fold: bool = True) -> ModelProto:
-    """With a free batch; ``fold``: batch normalisation goes into the layers before it."""
+def export(net: nn.Module, x: Tensor) -> ModelProto:
+    """With a free batch; batch normalisation goes into the layers before it."""
     net.eval()
     program = torch.onnx.export(
         net,
-        (torch.cat([x, x]),),
+        (torch.cat([x, x]).contiguous(),),
         input_names=["x"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         verbose=False,
-        optimize=fold,
     )
     if program is None:
         raise RuntimeError("the exporter gave nothing back")
