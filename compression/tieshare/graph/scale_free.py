@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from tieshare.graph.layers import Layer, layers_of
 from tieshare.graph.view import View
+from tieshare.graph.zeros import is_zero
 
 _BIAS, _MEAN, _VARIANCE = 2, 3, 4
-_SPREADING = ("Cast", "CastLike", "Expand", "Identity", "Reshape")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def scale_free(seen: View) -> tuple[ScaleFree, ...]:
         if norm.operator != "BatchNormalization" or slot or not all(norm.sole[_MEAN:]):
             continue
         if layer.bias is None:
-            none = not node.has(_BIAS) or _is_zero(seen, node.inputs[_BIAS])
+            none = not node.has(_BIAS) or is_zero(seen, node.inputs[_BIAS])
             own = layer.bias_node is None and none
         else:
             own = len(seen.readers[layer.bias]) == 1 and layer.bias not in seen.outputs
@@ -48,10 +48,3 @@ def _uses(seen: View, layer: Layer) -> int:
     """Of the weight's numbers: who asks for its shape alone does not count."""
     asked = (node for node, _ in seen.readers[layer.weight] if node.operator in ("Shape", "Size"))
     return layer.uses - len(list(asked))
-
-
-def _is_zero(seen: View, name: str) -> bool:
-    """Whether it is zeros, which nodes may bring to a shape and a type, as torch exports do."""
-    while name in seen.producers and seen.producers[name].operator in _SPREADING:
-        name = seen.producers[name].inputs[0]
-    return name in seen.tensors and not seen.tensors[name].any()

@@ -321,3 +321,37 @@ def test_a_weight_without_a_value_reads_all_that_it_could(graph: Graph) -> None:
     assert structure.alive({}).all()
     zeros = {"w1": np.ones((3, 4)), "w2": np.zeros((4, 2))}
     assert structure.alive(zeros).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_zeros_that_nodes_spread_over_the_units_are_no_bias(
+    graph: Graph, without: Without, operator: str
+) -> None:
+    """As torch writes a convolution without a bias where it is told not to optimise."""
+    start = 0 if operator == "Conv" else 1
+    first = "float[4, 2, 1, 1] w1" if operator == "Conv" else "float[2, 4, 1, 1] w1"
+    second = "float[3, 4, 1, 1] w2" if operator == "Conv" else "float[4, 3, 1, 1] w2"
+    model = graph(f"""
+        chain (float[N, 2, 5, 5] x) => (float[N, 3, 5, 5] y) <{first}, {second}> {{
+            zero = Constant <value = float {{0.0}}> ()
+            size = Shape <start = {start}, end = {start + 1}> (w1)
+            like = CastLike (zero, x)
+            b1 = Expand (like, size)
+            h = {operator} (x, w1, b1)
+            r = Relu (h)
+            y = {operator} (r, w2)
+        }}""")
+    axis = 1 if operator == "Conv" else 0
+    left = without(model, w2=(axis, [1, 3]))
+    shapes = {"Conv": ((2, 2, 1, 1), (3, 2, 1, 1)), "ConvTranspose": ((2, 2, 1, 1), (2, 3, 1, 1))}
+    assert (left["w1"], left["w2"]) == shapes[operator]
+
+
+def test_a_stored_bias_of_zeros_is_cut_like_any_other(graph: Graph, without: Without) -> None:
+    model = graph("""
+        chain (float[N, 2, 5, 5] x) => (float[N, 3, 5, 5] y)
+        <float[4, 2, 1, 1] w1, float[4] b1, float[3, 4, 1, 1] w2> {
+            h = Conv (x, w1, b1)
+            y = Conv (h, w2)
+        }""")
+    assert without(model, b1=(0, [0, 1, 2, 3]), w2=(1, [1, 3]))["b1"] == (2,)

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 
+from tieshare.graph.flow.convolution import BIAS, no_bias
 from tieshare.graph.flow.table import MAKE_UNITS, RULES, STATE_LENGTHS
 from tieshare.graph.flow.values import Axis, Value
 from tieshare.graph.flow.walk import Crossing, Walk
@@ -37,7 +38,7 @@ def _cross(node: Node, walk: Walk) -> None:
         return
     here = Crossing(node, inputs, tuple(walk.shape(name) for name in node.outputs), walk)
     rule = RULES.get(node.operator)
-    if rule is None or any(name and walk.shape(name) is None for name in node.inputs):
+    if rule is None or any(walk.shape(name) is None for name in _read(node, walk.seen)):
         made: Sequence[Value] = here.hold()
     else:
         made = rule(here)
@@ -46,6 +47,12 @@ def _cross(node: Node, walk: Walk) -> None:
     for name, value in zip(node.outputs, made, strict=False):
         if name:
             walk.values[name] = _without_single(value, walk)
+
+
+def _read(node: Node, seen: View) -> list[str]:
+    """The inputs whose shapes a rule asks for: zeros are as good as no bias."""
+    zeros = {node.inputs[BIAS]} if no_bias(node, seen) else set()
+    return [name for name in node.inputs if name and name not in zeros]
 
 
 def _without_single(value: Value, walk: Walk) -> Value:
