@@ -18,6 +18,7 @@ from tieshare.score import at_once, is_error, named, numbers, score
 
 _MOST_STORED = 1 << 28  # numbers of the teacher's outputs, 1 GiB of float32
 _TRIAL_SAMPLES = 2048
+_QUARTERS, _GIVEN_UP = 4, 8.0  # of a trial, and times what may be lost by its end
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,25 +117,33 @@ class Trainer:
         """The largest of the falling ``rates`` that training stands, or the last.
 
         Each is tried for a few steps, which are then taken back: it must stay finite and must not
-        lose more than ``trial`` allows on samples that it trains on.
+        lose more than ``trial`` allows on samples that it trains on. One that loses far more by a
+        quarter of the steps is given up there.
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         samples = min(_TRIAL_SAMPLES, len(self.train))
         before = self._right(network, self.train, samples).mean()
         of_error = 10 * trial.lost * abs(before) + 1e-8
-        least = before - (of_error if is_error(self.objective.goals) else trial.lost)
+        allowed = of_error if is_error(self.objective.goals) else trial.lost
+        early = trial.steps // _QUARTERS
         for rate in rates[:-1]:
-            self._try(network, start(rate), trial.steps)
-            after = self._right(network, self.train, samples).mean()
+            optimizer, stands = start(rate), True
+            batches = chain.from_iterable(self.batches(seed=0, epoch=epoch) for epoch in count())
+            for steps, times in ((early, _GIVEN_UP), (trial.steps - early, 1.0)):
+                if stands:
+                    self._try(network, optimizer, islice(batches, steps))
+                    after = self._right(network, self.train, samples).mean()
+                    stands = bool(np.isfinite(after)) and after >= before - times * allowed
             network.load_state_dict(kept)
-            if np.isfinite(after) and after >= least:
+            if stands:
                 return rate
         return rates[-1]
 
-    def _try(self, network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    def _try(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[Tensor]
+    ) -> None:
         network.train()
-        epochs = (self.batches(seed=0, epoch=epoch) for epoch in count())
-        for index in islice(chain.from_iterable(epochs), steps):
+        for index in batches:
             descend(optimizer, self.loss(network, index))
 
     def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:

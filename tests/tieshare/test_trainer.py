@@ -248,11 +248,14 @@ def test_a_trial_has_the_steps_that_it_says_and_loses_what_it_may() -> None:
     def start(rate: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(network.parameters(), lr=rate)
 
-    def found(trial: Trial) -> float:
+    def found(trial: Trial, first: float = 3.0) -> float:
         steps.clear()
-        return trainer.largest_stable_rate(network, (3.0, 0.1), start, trial)
+        return trainer.largest_stable_rate(network, (first, 0.1), start, trial)
 
-    assert found(Trial(steps=7, lost=0.0)) == 0.1
+    assert found(Trial(steps=7, lost=0.03)) == 0.1
+    assert sum(steps) == 7
+    # By a quarter of the steps it has lost more than eight times as much as it may in the end.
+    assert found(Trial(steps=28, lost=0.03), first=5.0) == 0.1
     assert sum(steps) == 7
     # The error grows by the square of |1 - 0.68 * 3| in each of two steps: not a thousandfold.
     assert found(Trial(steps=2, lost=100.0)) == 3.0
