@@ -81,7 +81,7 @@ def test_a_job_whose_points_are_made_at_once_gives_the_same_bytes_even_cut_off(
         if (progress.stage, progress.done) == ("retrain", 4):
             raise Cut
 
-    recipe = short(path_epochs=8, retrain_epochs=3, tie=False)
+    recipe = short(path_epochs=60, retrain_epochs=3, tie=False)
     alone = compress(mlp, digits, recipe)
     monkeypatch.setattr("tieshare.maker._WORTH_A_PROCESS", 0.0)
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
