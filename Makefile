@@ -43,7 +43,7 @@ format: install
 
 bench: install
 	$(bin)/python -m benchmarks.prox
-	$(bin)/python -m benchmarks.mnist
+	$(bin)/python -m benchmarks.mnist --shift 1
 	$(bin)/python -m benchmarks.serving
 	$(bin)/python -m benchmarks.memory
 	$(bin)/python -m benchmarks.operators
@@ -51,6 +51,8 @@ bench: install
 	$(bin)/python -m benchmarks.cluster
 	$(bin)/python -m benchmarks.networks
 	$(bin)/python -m benchmarks.stability
+	$(bin)/python -m benchmarks.stage1
+	$(bin)/python -m benchmarks.peers
 
 openapi: install
 	$(bin)/python -m tieshare_service.openapi
