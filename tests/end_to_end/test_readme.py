@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SECTION = "The API by example"
 PLACEHOLDERS = {"mdl": "MODEL_ID", "dat": "DATASET_ID", "job": "JOB_ID"}
+API = "http://127.0.0.1:8000"  # which commands take where no other is named
 SHORT = '{"path_epochs": 12, "retrain_epochs": 3}'
 SHORTER = {
     '"target": {"max_drop": 0.01}': f'"target": {{"max_drop": 0.01}}, "recipe": {SHORT}',
@@ -79,7 +80,12 @@ class Reader:
 
     def _run(self, *command: str) -> str:
         paths = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-        environ = {"PATH": paths, "CURL_HOME": str(self.folder), "OMP_NUM_THREADS": "1"}
+        environ = {
+            "PATH": paths,
+            "CURL_HOME": str(self.folder),
+            "OMP_NUM_THREADS": "1",
+            "TIESHARE_URL": self.filled[API],
+        }
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -123,7 +129,7 @@ def reader(running: service.Service, tmp_path_factory: pytest.TempPathFactory) -
     made_by_the_demo(reader.folder / "demo")
     (reader.folder / ".curlrc").write_text(CURLRC)
     (reader.folder / "short.json").write_text(SHORT)
-    reader.filled["http://127.0.0.1:8000"] = running.api
+    reader.filled[API] = running.api
     reader.filled["http://127.0.0.1:8001"] = running.inference
     for language, block in blocks(SECTION):
         if "/infer" in block:
