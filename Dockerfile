@@ -7,7 +7,7 @@ RUN apt-get update && apt-get install --no-install-recommends --yes make \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 tieshare && mkdir /data && chown tieshare /data
 
-WORKDIR /opt/tieshare
+WORKDIR /app
 COPY pyproject.toml constraints.txt Makefile README.md ./
 COPY compression compression
 COPY service service
@@ -16,7 +16,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN make install EXTRAS=compress TORCH_INDEX=$TORCH_INDEX
 
 USER tieshare
-ENV PATH=/opt/tieshare/.venv/bin:$PATH \
+ENV PATH=/app/.venv/bin:$PATH \
     TIESHARE_DATA_DIR=/data \
     TIESHARE_HOST=0.0.0.0 \
     TIESHARE_INFERENCE_HOST=0.0.0.0 \

@@ -100,7 +100,7 @@ class Recipe:
     ``tie_groups``  parameters that stay equal by prior knowledge, bit for bit.
     ``bits``        of a value in the packed file; None: chosen by layer.
     ``device``      to train on; whatever it says, that is the CPU as yet.
-    ``path_epochs``, ``retrain_epochs``, ``batch_size``  None: from the size of the data.
+    ``path_epochs``, ``retrain_epochs``, ``batch_size``  None: as ``plan`` says.
     ``learning_rate``  of stage 1; None: half the largest that a trial stands.
     ``distill``     weight of the uploaded model's outputs in the loss, the rest is the labels'.
     ``augment``     images are changed by it while training, as they were for the uploaded model.

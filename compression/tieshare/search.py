@@ -132,29 +132,29 @@ class Search:
             new = sorted(between - tried.keys())
             tried |= zip(new, self._all([self._at(index) for index in new]), strict=True)
             gap *= self.at_once + 1
-        found = list(tried.values())
-        self._loosen(found, max_drop)
+        found = self._loosened(list(tried.values()), max_drop)
         kept = self.kept(found, max_drop)
         found += self._all(self._in_fewer_bits(sorted(kept, key=_size)[:2]))
-        kept = self.kept(found, max_drop)
-        if kept:
-            return Choice(min(kept, key=_size), found, reached=True)
-        return Choice(self.dense, found, reached=False)
+        best = self._best(found, max_drop)
+        return Choice(best or self.dense, found, reached=best is not None)
 
-    def _loosen(self, found: list[Candidate], max_drop: float) -> None:
-        """Add what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing."""
-        kept = self.kept(found, max_drop)
-        in_vain = 0 if kept else _IN_VAIN
+    def _loosened(self, tried: Sequence[Candidate], max_drop: float) -> list[Candidate]:
+        """With what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing."""
+        found, in_vain = list(tried), 0
+        best = self._best(found, max_drop)
         for preference in self._preferences()[1:]:
-            if in_vain == _IN_VAIN:
-                return
-            best = min(kept, key=_size)
-            points = self._smaller(best, preference)
-            while points and min(kept, key=_size) is best:
+            if best is None or in_vain == _IN_VAIN:
+                break
+            before, points = best, self._smaller(best, preference)
+            while points and best is before:
                 now, points = points[: self.at_once], points[self.at_once :]
                 found += self._all(now)
-                kept = self.kept(found, max_drop)
-            in_vain = in_vain + 1 if min(kept, key=_size) is best else 0
+                best = self._best(found, max_drop)
+            in_vain = in_vain + 1 if best is before else 0
+        return found
+
+    def _best(self, tried: Collection[Candidate], max_drop: float) -> Candidate | None:
+        return min(self.kept(tried, max_drop), key=_size, default=None)
 
     def _smaller(self, than: Candidate, preference: float) -> list[Point]:
         """With these ties, the last few epochs up to its own that make something smaller."""

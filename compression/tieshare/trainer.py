@@ -121,30 +121,39 @@ class Trainer:
         quarter of the steps is given up there.
         """
         kept = {name: value.clone() for name, value in network.state_dict().items()}
-        samples = min(_TRIAL_SAMPLES, len(self.train))
-        before = self._right(network, self.train, samples).mean()
+        before = self._on_trial(network)
         of_error = 10 * trial.lost * abs(before) + 1e-8
         allowed = of_error if is_error(self.objective.goals) else trial.lost
         early = trial.steps // _QUARTERS
+        stages = (early, before - _GIVEN_UP * allowed), (trial.steps - early, before - allowed)
         for rate in rates[:-1]:
-            optimizer, stands = start(rate), True
-            batches = chain.from_iterable(self.batches(seed=0, epoch=epoch) for epoch in count())
-            for steps, times in ((early, _GIVEN_UP), (trial.steps - early, 1.0)):
-                if stands:
-                    self._try(network, optimizer, islice(batches, steps))
-                    after = self._right(network, self.train, samples).mean()
-                    stands = bool(np.isfinite(after)) and after >= before - times * allowed
+            stands = self._stands(network, start(rate), stages)
             network.load_state_dict(kept)
             if stands:
                 return rate
         return rates[-1]
 
-    def _try(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[Tensor]
-    ) -> None:
-        network.train()
-        for index in batches:
-            descend(optimizer, self.loss(network, index))
+    def _stands(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        stages: Iterable[tuple[int, float]],
+    ) -> bool:
+        """Whether the score is high enough after each stage: so many steps, and the least."""
+        batches = chain.from_iterable(self.batches(seed=0, epoch=epoch) for epoch in count())
+        for steps, least in stages:
+            network.train()
+            for index in islice(batches, steps):
+                descend(optimizer, self.loss(network, index))
+            after = self._on_trial(network)
+            if not (np.isfinite(after) and after >= least):
+                return False
+        return True
+
+    def _on_trial(self, network: nn.Module) -> float:
+        """The mean score on some samples that are trained on."""
+        samples = min(_TRIAL_SAMPLES, len(self.train))
+        return float(self._right(network, self.train, samples).mean())
 
     def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:
         goals, targets = self.objective.goals, [y[:samples].numpy() for y in data.targets]

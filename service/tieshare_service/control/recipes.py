@@ -9,6 +9,7 @@ from tieshare.recipe import Bits, DeviceName, PenaltyName, Recipe, TaskName, Tie
 _DEFAULT = Recipe()
 _LARGEST_SEED = 2**32 - 1  # of numpy and scikit-learn
 _FROM_DATA = "null: from the size of the data"
+_PLANNED = "null: from the sizes of the data and of the network"
 _MOST_EPOCHS = 100_000
 _LARGEST_BATCH = 1_000_000
 _MOST_PIXELS = 10_000
@@ -144,8 +145,8 @@ class JobRecipe(Closed):
     device: DeviceName = Field(
         _DEFAULT.device, description="to train on; whatever it says, that is the CPU as yet"
     )
-    path_epochs: _Epochs | None = Field(_DEFAULT.path_epochs, description=_FROM_DATA)
-    retrain_epochs: _Epochs | None = Field(_DEFAULT.retrain_epochs, description=_FROM_DATA)
+    path_epochs: _Epochs | None = Field(_DEFAULT.path_epochs, description=_PLANNED)
+    retrain_epochs: _Epochs | None = Field(_DEFAULT.retrain_epochs, description=_PLANNED)
     batch_size: _Batch | None = Field(_DEFAULT.batch_size, description=_FROM_DATA)
     learning_rate: float | None = Field(
         _DEFAULT.learning_rate, gt=0, description="null: half the largest that a trial stands"

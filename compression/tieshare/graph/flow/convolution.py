@@ -5,16 +5,6 @@ from collections.abc import Sequence
 from tieshare.graph.flow.regroup import split
 from tieshare.graph.flow.values import Axis, Counted, Value, merge
 from tieshare.graph.flow.walk import Crossing
-from tieshare.graph.view import Node, View
-from tieshare.graph.zeros import is_zero
-
-BIAS = 2
-
-
-def no_bias(node: Node, seen: View) -> bool:
-    """Whether a convolution's bias is zeros that nodes spread over as many units as there are."""
-    convolution = node.operator in ("Conv", "ConvTranspose")
-    return convolution and node.has(BIAS) and is_zero(seen, node.inputs[BIAS])
 
 
 def conv(here: Crossing) -> Sequence[Value]:
@@ -70,8 +60,8 @@ def _joined(group: Axis | None, place: Axis | None, lengths: tuple[int, int]) ->
 
 
 def _with_bias(here: Crossing, made: Axis | None) -> Sequence[Value]:
-    bias, batch = here.input(BIAS), here.inputs[0].axes.get(0)
-    if bias is not None and not no_bias(here.node, here.walk.seen):
+    bias, batch = here.input(2), here.inputs[0].axes.get(0)
+    if bias is not None:
         made = here.walk.meet([made, bias.axes.get(0)])
     if here.shape is None:
         here.walk.pin(made, batch)

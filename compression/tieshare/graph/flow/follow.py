@@ -1,13 +1,16 @@
 """The walk through a graph: each node by its rule, and what no rule understands stays."""
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 
-from tieshare.graph.flow.convolution import BIAS, no_bias
 from tieshare.graph.flow.table import MAKE_UNITS, RULES, STATE_LENGTHS
 from tieshare.graph.flow.values import Axis, Value
 from tieshare.graph.flow.walk import Crossing, Walk
 from tieshare.graph.shapes import Shape
 from tieshare.graph.view import Node, View
+from tieshare.graph.zeros import is_zero
+
+_BIAS = 2  # of a convolution
 
 
 def follow(seen: View, shapes: Mapping[str, Shape], free: Container[tuple[str, int]] = ()) -> Walk:
@@ -32,13 +35,14 @@ def follow(seen: View, shapes: Mapping[str, Shape], free: Container[tuple[str, i
 def _cross(node: Node, walk: Walk) -> None:
     if walk.sizes.follow(node):
         return
+    node = _without_zero_bias(node, walk.seen)
     inputs = tuple(walk.value(name) if name else Value(()) for name in node.inputs)
     owned = any(value.axes for value in inputs) or node.operator in MAKE_UNITS
     if not owned and not walk.sizes.lengths(node.inputs):
         return
     here = Crossing(node, inputs, tuple(walk.shape(name) for name in node.outputs), walk)
     rule = RULES.get(node.operator)
-    if rule is None or any(walk.shape(name) is None for name in _read(node, walk.seen)):
+    if rule is None or any(name and walk.shape(name) is None for name in node.inputs):
         made: Sequence[Value] = here.hold()
     else:
         made = rule(here)
@@ -49,10 +53,12 @@ def _cross(node: Node, walk: Walk) -> None:
             walk.values[name] = _without_single(value, walk)
 
 
-def _read(node: Node, seen: View) -> list[str]:
-    """The inputs whose shapes a rule asks for: zeros are as good as no bias."""
-    zeros = {node.inputs[BIAS]} if no_bias(node, seen) else set()
-    return [name for name in node.inputs if name and name not in zeros]
+def _without_zero_bias(node: Node, seen: View) -> Node:
+    """A convolution whose bias is zeros that nodes spread has none, however many units it has."""
+    convolution = node.operator in ("Conv", "ConvTranspose")
+    if not (convolution and node.has(_BIAS) and is_zero(seen, node.inputs[_BIAS])):
+        return node
+    return replace(node, inputs=(*node.inputs[:_BIAS], "", *node.inputs[_BIAS + 1 :]))
 
 
 def _without_single(value: Value, walk: Walk) -> Value:
