@@ -23,17 +23,17 @@ import numpy as np
 import onnx
 import torch
 from benchmarks.machine import machine
+from benchmarks.training import Cycle, train
+from examples.networks import export
 from torch import nn
 
 from tieshare import Progress, Recipe, Result, Target, compress
-from tieshare.augment import UNCHANGED, augmented
 from tieshare.data import Dataset
 from tieshare.files import Files
 from tieshare.measure import predict
 from tieshare.recipe import Augment
 
 DATA = Path(os.environ.get("TIESHARE_MNIST", "../shared/data/mnist.npz"))
-BATCH = 128
 BEYOND = 0.002  # of accuracy, so that the front goes on behind the last goal
 
 
@@ -92,9 +92,9 @@ def run(flags: argparse.Namespace, seed: int) -> list[Found]:
     setting = SETTINGS[flags.network]
     data, augment = split(flags.data, seed), Augment(shift=flags.shift)
     net = network(flags.network, flags.dropout, seed)
-    train(net, data, setting.epochs, setting.rate, augment)
+    train(net, data, Cycle(setting.epochs, setting.rate, augment))
     dense = flags.out / f"{flags.network}-{seed}.onnx"
-    export(net, dense)
+    _export(net, dense)
     test = _accuracy(onnx.load(dense), data, "test")
     found = []
     for goal in setting.goals:
@@ -108,9 +108,9 @@ def run(flags: argparse.Namespace, seed: int) -> list[Found]:
         found.append(_best(goal, result.front, tests, dense.stat().st_size, test))
     plan = result.report.recipe
     extra = plan["path_epochs"] + plan["retrain_epochs"]
-    train(net, data, extra, setting.rate / 10, augment)
+    train(net, data, Cycle(extra, setting.rate / 10, augment))
     longer = flags.out / f"{flags.network}-{seed}-longer.onnx"
-    export(net, longer)
+    _export(net, longer)
     longer_test = _accuracy(onnx.load(longer), data, "test")
     print(f"dense {100 * test:.2f} % of the test split, longer {100 * longer_test:.2f} %")
     return found
@@ -200,34 +200,8 @@ def network(name: str, dropout: float, seed: int) -> nn.Sequential:
     )
 
 
-def train(
-    net: nn.Sequential, data: Dataset, epochs: int, rate: float, augment: Augment = UNCHANGED
-) -> None:
-    """AdamW along one cycle."""
-    net.train()
-    x = torch.from_numpy(data.arrays["x"]).float()[:, None] / 255
-    y = torch.from_numpy(data.arrays["y"]).long()
-    steps = epochs * (len(x) // BATCH)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    for _ in range(epochs):
-        for index in torch.randperm(len(x))[: len(x) // BATCH * BATCH].split(BATCH):
-            loss = nn.functional.cross_entropy(net(*augmented([x[index]], augment)), y[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    net.eval()
-
-
-def export(net: nn.Sequential, path: Path) -> None:
-    """With a free batch."""
-    x = torch.zeros(2, 1, 28, 28)
-    free = ({0: torch.export.Dim("batch")},)
-    program = torch.onnx.export(net, (x,), dynamic_shapes=free, verbose=False)
-    if program is None:
-        raise RuntimeError("the exporter gave nothing back")
-    onnx.save(program.model_proto, path)
+def _export(net: nn.Sequential, path: Path) -> None:
+    onnx.save(export(net, {"x": torch.zeros(2, 1, 28, 28)}, ["logits"]), path)
 
 
 def tell(progress: Progress) -> None:

@@ -28,8 +28,11 @@ from benchmarks.machine import machine
 from benchmarks.mnist import tell
 from benchmarks.peers_chart import draw
 from benchmarks.peers_magnitude import stored_sparse, zeroed
-from benchmarks.peers_networks import NETWORKS, Cycle, Network, export, images, train
+from benchmarks.peers_networks import NETWORKS, Network
+from benchmarks.resnet20 import first
 from benchmarks.torch_pruning import pruned, sparse
+from benchmarks.training import images, train
+from examples.networks import export
 from onnx import ModelProto
 from torch import nn
 
@@ -62,6 +65,10 @@ class Bench:
     seed: int
     out: Path
 
+    def export(self, net: nn.Module) -> ModelProto:
+        """As torch does by default, from samples that are contiguous in memory."""
+        return export(net, {"x": images(self.data)[:2].contiguous()}, ["logits"])
+
 
 Made = Iterator[tuple[ModelProto, int | None]]
 """Files, each with the bytes of its packed form if it has one."""
@@ -92,15 +99,15 @@ def _bench(name: str, flags: argparse.Namespace) -> Bench:
     if stored.exists():
         net.load_state_dict(torch.load(stored))
     else:
-        train(network, net, data, network.dense)
+        train(net, data, network.dense)
         torch.save(net.state_dict(), stored)
     net.eval()
-    fewer = {key: data.arrays[key][: network.samples] for key in ("x", "y")}
-    return Bench(network, net, Dataset({**data.arrays, **fewer}), flags.seed, flags.out / name)
+    fewer = data if network.samples is None else first(data, network.samples)
+    return Bench(network, net, fewer, flags.seed, flags.out / name)
 
 
 def _dense(bench: Bench) -> Made:
-    yield export(bench.dense, images(bench.data)[:1]), None
+    yield bench.export(bench.dense), None
 
 
 def _ours(bench: Bench) -> Made:
@@ -115,19 +122,13 @@ def _job(bench: Bench, recipe: Recipe) -> Made:
     network = bench.network
     asked = {
         "target": asdict(Target(max_drop=network.max_drop)),
-        "augment": asdict(network.augment),
+        "augment": asdict(network.dense.augment),
         "path_epochs": network.path,
         "retrain_epochs": network.retrain,
         "seed": bench.seed,
     }
-    model = export(bench.dense, images(bench.data)[:1])
-    made = compress(
-        model,
-        bench.data,
-        Recipe.from_dict(recipe.to_dict() | asked),
-        tell,
-        bench.out / "checkpoints",
-    )
+    model, recipe = bench.export(bench.dense), Recipe.from_dict(recipe.to_dict() | asked)
+    made = compress(model, bench.data, recipe, tell, bench.out / "checkpoints")
     made.save(bench.out / recipe.penalty)
     print(made.report.table(), flush=True)
     for files in made.front:
@@ -139,10 +140,9 @@ def _torch_pruning(bench: Bench) -> Made:
 
     def with_penalty(net: nn.Module, pruner: object) -> None:
         train(
-            network,
             net,
             bench.data,
-            Cycle(network.path, network.tune_rate),
+            network.tuning(network.path),
             teacher=bench.dense,
             before_step=pruner.regularize,  # type: ignore[attr-defined]
         )
@@ -150,30 +150,23 @@ def _torch_pruning(bench: Bench) -> Made:
     trained = sparse(bench.dense, x, with_penalty)
     whole = sum(weight.numel() for weight in bench.dense.parameters())
     for size in network.sizes:
-        smaller = pruned(trained, x, "parameters", int(whole / size))
+        smaller = pruned(trained, x, int(whole / size))
         _tune(bench, smaller)
-        yield export(smaller, x), None
+        yield bench.export(smaller), None
 
 
 def _magnitude(bench: Bench) -> Made:
-    x = images(bench.data)[:1]
     for size in bench.network.sizes:
         smaller, keep_zero = zeroed(bench.dense, 1 / size)
         _tune(bench, smaller, keep_zero)
-        yield export(smaller, x), None
+        yield bench.export(smaller), None
 
 
 def _tune(
     bench: Bench, net: nn.Module, after_step: Callable[[nn.Module], None] | None = None
 ) -> None:
-    train(
-        bench.network,
-        net,
-        bench.data,
-        Cycle(bench.network.retrain, bench.network.tune_rate),
-        teacher=bench.dense,
-        after_step=after_step,
-    )
+    cycle = bench.network.tuning(bench.network.retrain)
+    train(net, bench.data, cycle, teacher=bench.dense, after_step=after_step)
 
 
 METHODS: Mapping[str, Callable[[Bench], Made]] = {

@@ -6,14 +6,13 @@ import pytest
 import torch
 from benchmarks.peers_chart import draw
 from benchmarks.peers_magnitude import stored_sparse, zeroed
-from benchmarks.peers_networks import Cycle, Network, export, images, train
+from benchmarks.training import Cycle, images, train
+from examples.networks import export
 from torch import nn
 
 from tieshare.data import Dataset
 from tieshare.measure import predict
 from tieshare.recipe import Augment
-
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's exporter
 
 
 def small() -> nn.Sequential:
@@ -24,17 +23,6 @@ def small() -> nn.Sequential:
 RNG = np.random.default_rng(0)
 DATA = Dataset(
     {"x": RNG.integers(0, 256, (512, 8, 8), dtype=np.uint8), "y": RNG.integers(0, 10, 512)}
-)
-NETWORK = Network(
-    build=small,
-    data=lambda _: DATA,
-    dense=Cycle(1, 2e-3),
-    tune_rate=2e-3,
-    path=1,
-    retrain=1,
-    augment=Augment(shift=1),
-    sizes=(4,),
-    max_drop=0.1,
 )
 
 
@@ -53,7 +41,7 @@ def test_the_smallest_weights_become_zeros_and_stay_so_while_training() -> None:
     kept = torch.cat([w[w != 0].abs() for w in smaller.parameters() if w.ndim > 1])
     lost = torch.cat([w.abs().flatten() for w in net.parameters() if w.ndim > 1])
     assert kept.min() >= lost.kthvalue(round(0.75 * whole)).values
-    train(NETWORK, smaller, DATA, Cycle(1, 2e-3), teacher=net, after_step=keep_zero)
+    train(smaller, DATA, Cycle(1, 2e-3, Augment(shift=1)), teacher=net, after_step=keep_zero)
     assert zeros(smaller)[0] == found
     assert all(torch.equal(now, then) for now, then in zip(net.parameters(), before, strict=True))
 
@@ -61,7 +49,7 @@ def test_the_smallest_weights_become_zeros_and_stay_so_while_training() -> None:
 def test_a_file_with_sparse_tensors_is_smaller_and_computes_the_same() -> None:
     smaller, _ = zeroed(small(), 0.1)
     x = images(DATA)
-    plain = export(smaller, x[:1])
+    plain = export(smaller, {"x": x[:2]}, ["logits"])
     packed = stored_sparse(plain)
     onnx.checker.check_model(packed)
     assert plain.ByteSize() - packed.ByteSize() > 0.6 * 4 * (64 * 32 + 32 * 10)
@@ -71,7 +59,7 @@ def test_a_file_with_sparse_tensors_is_smaller_and_computes_the_same() -> None:
 
 
 def test_what_is_not_mostly_zeros_stays_as_it_is() -> None:
-    plain = export(small(), images(DATA)[:1])
+    plain = export(small(), {"x": images(DATA)[:2]}, ["logits"])
     assert stored_sparse(plain).SerializeToString() == plain.SerializeToString()
 
 
