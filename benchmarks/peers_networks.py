@@ -63,10 +63,10 @@ NETWORKS: Mapping[str, Network] = {
     "resnet20": Network(
         build=resnet20.resnet20,
         data=lambda seed: resnet20.images(CIFAR, seed),
-        dense=Cycle(30, 0.2, Augment(shift=4, flip=True), adam=False),
+        dense=Cycle(12, 0.2, Augment(shift=4, flip=True), adam=False),
         tune_rate=0.05,
-        path=30,
-        retrain=8,
+        path=20,
+        retrain=5,
         sizes=(1.5, 2, 3),
         max_drop=0.02,
         samples=20_000,

@@ -50,7 +50,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, cycle.rate, total_steps=steps * cycle.epochs
     )
-    net.train()
+    net.to(memory_format=torch.channels_last).train()
     for _ in range(cycle.epochs):
         for index in torch.randperm(len(x))[: steps * BATCH].split(BATCH):
             (batch,) = augmented([x[index]], cycle.augment)
@@ -62,7 +62,7 @@ def train(
             if after_step is not None:
                 after_step(net)
             schedule.step()
-    net.eval()
+    net.to(memory_format=torch.contiguous_format).eval()
 
 
 def _loss(net: nn.Module, x: Tensor, y: Tensor, teacher: nn.Module | None) -> Tensor:

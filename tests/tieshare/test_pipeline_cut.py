@@ -77,7 +77,10 @@ def test_a_job_whose_points_are_made_at_once_gives_the_same_bytes_even_cut_off(
     monkeypatch: pytest.MonkeyPatch,
     short: Short,
 ) -> None:
+    heard: list[Progress] = []
+
     def cut(progress: Progress) -> None:
+        heard.append(progress)
         if (progress.stage, progress.done) == ("retrain", 4):
             raise Cut
 
@@ -87,7 +90,6 @@ def test_a_job_whose_points_are_made_at_once_gives_the_same_bytes_even_cut_off(
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     with pytest.raises(Cut):
         compress(mlp, digits, recipe, cut, tmp_path)
-    heard: list[Progress] = []
     together = compress(mlp, digits, recipe, heard.append, tmp_path)
     assert together.tied.SerializeToString() == alone.tied.SerializeToString()
     assert together.report.held_out == alone.report.held_out
