@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tieshare.augment import UNCHANGED, augmented
+from tieshare.augment import UNCHANGED, Moves, moved
 from tieshare.data import Dataset, Goal
 from tieshare.objective import Objective
 from tieshare.recipe import Augment
@@ -50,10 +50,11 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, cycle.rate, total_steps=steps * cycle.epochs
     )
-    net.to(memory_format=torch.channels_last).train()
+    _lay(net, torch.channels_last)
+    net.train()
     for _ in range(cycle.epochs):
         for index in torch.randperm(len(x))[: steps * BATCH].split(BATCH):
-            (batch,) = augmented([x[index]], cycle.augment)
+            (batch,) = moved([x[index]], Moves.drawn(len(index), cycle.augment))
             optimizer.zero_grad()
             _loss(net, batch, y[index], teacher).backward()
             if before_step is not None:
@@ -62,7 +63,15 @@ def train(
             if after_step is not None:
                 after_step(net)
             schedule.step()
-    net.to(memory_format=torch.contiguous_format).eval()
+    _lay(net, torch.contiguous_format)
+    net.eval()
+
+
+def _lay(net: nn.Module, form: torch.memory_format) -> None:
+    """The weights of convolutions in memory."""
+    for weight in net.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=form)
 
 
 def _loss(net: nn.Module, x: Tensor, y: Tensor, teacher: nn.Module | None) -> Tensor:

@@ -25,7 +25,8 @@ from tieshare.progress import Narrator
 from tieshare.rearm import Rearmed, rearm
 from tieshare.recipe import Recipe
 from tieshare.score import is_error
-from tieshare.trainer import Trainer, run
+from tieshare.teacher import taught_by
+from tieshare.trainer import Trainer, load, run
 from tieshare.twin import Twin, from_onnx
 
 _TWIN_TOLERANCE = 1e-3
@@ -106,9 +107,14 @@ class Job:
     @cached_property
     def trainer(self) -> Trainer:
         """The data, with the uploaded model as the teacher."""
-        objective = Objective(self.splits.goals, self.recipe.distill, self.recipe.temperature)
-        teacher, augment = self.twin(self.model), self.recipe.augment
-        return Trainer.of(teacher, self.splits, objective, self.plan.batch, augment)
+        recipe, plan = self.recipe, self.plan
+        train, held_out = load(self.splits.train), load(self.splits.held_out)
+        objective = Objective(self.splits.goals, recipe.distill, recipe.temperature)
+        uploaded = self.twin(self.model)
+        teacher = taught_by(
+            uploaded, train, objective, recipe.augment, plan.path_epochs, self.checkpoints
+        )
+        return Trainer(train, held_out, objective, plan.batch, teacher, recipe.augment)
 
     @cached_property
     def dense(self) -> NDArray[np.float64]:

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tieshare.augment import UNCHANGED, augmented
-from tieshare.data import Samples, Splits
+from tieshare.augment import UNCHANGED, Moves, moved
+from tieshare.data import Samples
 from tieshare.objective import Objective
 from tieshare.recipe import Augment
-from tieshare.score import at_once, is_error, named, numbers, score
+from tieshare.score import at_once, is_error, named, score
 
-_MOST_STORED = 1 << 28  # numbers of the teacher's outputs, 1 GiB of float32
 _TRIAL_SAMPLES = 2048
 _QUARTERS, _GIVEN_UP = 4, 8.0  # of a trial, and times what may be lost by its end
 
@@ -45,9 +44,9 @@ class Trial:
 
 USUAL_TRIAL = Trial(steps=60, lost=0.01)
 
-Teacher = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...] | None]
-"""Indices of a batch of the training split, and its inputs as they are trained on, to the uploaded
-model's outputs, if they are needed."""
+Teacher = Callable[[Tensor, Moves, Sequence[Tensor]], tuple[Tensor, ...] | None]
+"""Indices of a batch of the training split, how its samples are moved, and its inputs after that,
+to the uploaded model's outputs, if they are needed."""
 
 
 class Trainer:
@@ -67,20 +66,6 @@ class Trainer:
         self.batch = min(batch, len(train))
         self.steps = len(train) // self.batch  # an epoch leaves the incomplete last batch out
 
-    @classmethod
-    def of(
-        cls,
-        teacher: nn.Module,
-        splits: Splits,
-        objective: Objective,
-        batch: int,
-        augment: Augment = UNCHANGED,
-    ) -> "Trainer":
-        """With the outputs of ``teacher``, which is left as it is."""
-        train, held_out = load(splits.train), load(splits.held_out)
-        taught = taught_by(teacher, train, objective, keep=not augment.any)
-        return cls(train, held_out, objective, batch, taught, augment)
-
     def batches(self, seed: int, epoch: int) -> Iterator[Tensor]:
         """Indices of each batch: the same seed and epoch give the same order.
 
@@ -94,9 +79,10 @@ class Trainer:
 
     def loss(self, network: nn.Module, index: Tensor) -> Tensor:
         """Of the batch at these indices of the training split."""
-        inputs = augmented([array[index] for array in self.train.inputs], self.augment)
+        moves = Moves.drawn(len(index), self.augment)
+        inputs = moved([array[index] for array in self.train.inputs], moves)
         targets = [target[index] for target in self.train.targets]
-        taught = self.teacher(index, inputs)
+        taught = self.teacher(index, moves, inputs)
         return self.objective.loss(every(network(*inputs)), targets, taught)
 
     def right(self, network: nn.Module) -> NDArray[np.float64]:
@@ -170,18 +156,6 @@ def load(samples: Samples) -> Loaded:
         return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
 
     return Loaded(tensors(samples.inputs), tensors(samples.targets))
-
-
-def taught_by(network: nn.Module, train: Loaded, objective: Objective, *, keep: bool) -> Teacher:
-    """The network's outputs: for each batch as it comes, or kept where they fit into memory."""
-    if objective.distill == 0:
-        return lambda *_: None
-    goals, targets = objective.goals, [target.numpy() for target in train.targets]
-    size = at_once(goals, targets)
-    if not keep or numbers(goals, targets) * len(train) > _MOST_STORED:
-        return lambda _, inputs: together(run(network, inputs, size))
-    kept = together(run(network, train.inputs, size))
-    return lambda index, _: tuple(output[index] for output in kept)
 
 
 @torch.no_grad()

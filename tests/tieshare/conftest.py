@@ -31,7 +31,7 @@ from tieshare.objective import Objective
 from tieshare.progress import Listener, Narrator, silent
 from tieshare.recipe import Recipe, Target
 from tieshare.stage1 import RisingPath
-from tieshare.trainer import Trainer, descend
+from tieshare.trainer import Trainer, descend, load
 from tieshare.twin import from_onnx
 
 
@@ -54,7 +54,8 @@ def _taught(model: ModelProto, data: Dataset, epochs: int = 15, task: Any = "aut
     goals = [(goal.task, heads[goal.output]) for goal in splits.goals]
     values = [head.output if task == "regression" else head.logits for task, head in goals]
     twin = from_onnx(model, values)
-    trainer = Trainer.of(twin, splits, Objective(splits.goals, 0.0, 1.0), batch=64)
+    train, held_out = load(splits.train), load(splits.held_out)
+    trainer = Trainer(train, held_out, Objective(splits.goals, 0.0, 1.0), 64, lambda *_: None)
     optimizer = torch.optim.Adam(twin.parameters(), lr=3e-3)
     for epoch in range(epochs):
         twin.train()

@@ -5,10 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tieshare import trainer as trainer_module
-from tieshare.data import Goal, Samples, Splits
+from tieshare.data import Goal, Samples
 from tieshare.objective import Objective
-from tieshare.recipe import Augment
 from tieshare.trainer import Loaded, Trainer, Trial, descend, load, run, together
 
 NUMBERS = Goal("y", "regression", None, None)
@@ -102,54 +100,6 @@ def test_a_score_has_the_name_that_people_know() -> None:
     trainer = line(5, 2)
     trainer.objective = Objective((Goal("y", "classes", 2, 1),), 0.0, 1.0)
     assert trainer.named(0.75) == {"accuracy": 0.75}
-
-
-def taught(distill: float) -> Trainer:
-    """By a slope of 3, on four samples; two are held out."""
-    x = np.arange(6, dtype=np.float32).reshape(6, 1)
-    train, held_out = (Samples((part,), (part,)) for part in (x[:4], x[4:]))
-    splits = Splits(train, held_out, held_out, (NUMBERS,))
-    return Trainer.of(Slope(3.0), splits, Objective((NUMBERS,), distill, 1.0), batch=4)
-
-
-@pytest.mark.parametrize("stored", [0, 1 << 28])
-def test_the_teacher_is_asked_about_the_training_split_and_left_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, stored: int
-) -> None:
-    """Whether its outputs fit into memory or not."""
-    monkeypatch.setattr(trainer_module, "_MOST_STORED", stored)
-    trainer = taught(distill=0.5)
-    index = torch.tensor([3, 1])
-    (answers,) = trainer.teacher(index, [trainer.train.inputs[0][index]]) or ()
-    assert answers.tolist() == [[9.0], [3.0]]
-    assert not answers.requires_grad
-    loss = trainer.loss(Slope(2.0), torch.tensor([0, 1, 2, 3]))
-    mean_square = (1 + 4 + 9) / 4  # of x, and so of both errors
-    assert loss.item() == pytest.approx(0.5 * mean_square + 0.5 * mean_square)
-
-
-def test_without_distilling_no_teacher_is_asked() -> None:
-    assert taught(distill=0.0).teacher(torch.tensor([0]), []) is None
-
-
-class Brightest(nn.Module):
-    """Where the brightest pixel of each image is."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1).argmax(1, keepdim=True).float()
-
-
-def test_network_and_teacher_see_the_same_moved_images() -> None:
-    x = np.zeros((40, 1, 5, 5), np.float32)
-    x[:, 0, 2, 2] = 1
-    data = Samples((x,), (np.full((40, 1), 12, np.float32),))
-    splits = Splits(data, data, data, (NUMBERS,))
-    objective = Objective((NUMBERS,), 1.0, 1.0)
-    trainer = Trainer.of(Brightest(), splits, objective, 40, Augment(shift=1))
-    assert trainer.loss(Brightest(), torch.arange(40)).item() == 0
-    labels = Trainer.of(Brightest(), splits, Objective((NUMBERS,), 0.0, 1.0), 40, Augment(shift=1))
-    assert labels.loss(Brightest(), torch.arange(40)).item() > 0
-    assert trainer.right(Brightest()).tolist() == [0.0] * 40
 
 
 def test_samples_are_loaded_without_a_copy() -> None:
