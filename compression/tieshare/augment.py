@@ -74,8 +74,8 @@ def _moved(x: Tensor, moves: Moves) -> Tensor:
     h, w = images.shape[-2:]
     rows = _within(h, moves.down - moves.augment.shift)  # (samples, height)
     columns = _within(w, moves.right - moves.augment.shift)  # (samples, width)
-    columns = torch.where(moves.flip[:, None], columns.flip(1), columns)
-    places = (w * rows[:, :, None] + columns[:, None, :]).reshape(len(x), 1, h * w)
+    columns = torch.where(moves.flip.unsqueeze(1), columns.flip(1), columns)
+    places = (w * rows.unsqueeze(2) + columns.unsqueeze(1)).reshape(len(x), 1, h * w)
     flat = images.reshape(len(x), -1, h * w)
     found = flat.gather(2, places.expand_as(flat)).reshape(images.shape)
     return found.movedim((-2, -1), (height, width)).contiguous()
@@ -83,4 +83,4 @@ def _moved(x: Tensor, moves: Moves) -> Tensor:
 
 def _within(length: int, moved: Tensor) -> Tensor:
     """(samples, length) where each place of the moved image comes from."""
-    return (torch.arange(length) + moved[:, None]).clamp(0, length - 1)
+    return (torch.arange(length) + moved.unsqueeze(1)).clamp(0, length - 1)

@@ -27,7 +27,7 @@ class Checkpoints:
         path = self.folder / f"{name}.pt"
         if not path.exists():
             return None
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state
 
     def holds(self, name: str) -> bool:

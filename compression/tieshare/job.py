@@ -12,6 +12,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, R
 
 from tieshare.checkpoint import Checkpoints
 from tieshare.data import Goal, Splits
+from tieshare.device import chosen
 from tieshare.errors import DataMismatch, TwinMismatch
 from tieshare.exports.count import Counts, count_tied
 from tieshare.exports.macs import macs
@@ -45,11 +46,17 @@ class Job:
     narrator: Narrator
 
     @cached_property
+    def device(self) -> torch.device:
+        """Where training runs. RecipeError: it asks for a GPU that is not there."""
+        return chosen(self.recipe.device)
+
+    @cached_property
     def plan(self) -> Plan:
         """How long to train, and how."""
         parameters = sum(array.size for array in tensors(self.model).values())
         counted = macs(self.model, self.samples)
-        return plan(self.recipe, len(self.splits.train), counted, parameters)
+        on_gpu = self.device.type != "cpu"
+        return plan(self.recipe, len(self.splits.train), counted, parameters, on_gpu=on_gpu)
 
     @cached_property
     def rearmed(self) -> Rearmed:
@@ -108,8 +115,9 @@ class Job:
     def trainer(self) -> Trainer:
         """The data, with the uploaded model as the teacher."""
         recipe, plan = self.recipe, self.plan
-        train, held_out = load(self.splits.train), load(self.splits.held_out)
-        objective = Objective(self.splits.goals, recipe.distill, recipe.temperature)
+        splits = self.splits
+        train, held_out = (load(one, self.device) for one in (splits.train, splits.held_out))
+        objective = Objective(splits.goals, recipe.distill, recipe.temperature)
         uploaded = self.twin(self.model)
         teacher = taught_by(
             uploaded, train, objective, recipe.augment, plan.path_epochs, self.checkpoints
@@ -132,8 +140,8 @@ class Job:
         return [array[:_PROBED] for array in self.splits.held_out.inputs]
 
     def twin(self, model: ModelProto) -> Twin:
-        """A twin that ends at ``values``."""
-        return from_onnx(model, self.values)
+        """A twin that ends at ``values``, where training runs."""
+        return from_onnx(model, self.values).to(self.device)
 
 
 def check_outputs(job: Job) -> None:

@@ -32,7 +32,8 @@ class Maker:
         self.points = Points(job, layers)
         self.files: dict[Point, Files] = {}
         self.candidates: list[Candidate] = []
-        self.at_once = min(torch.get_num_threads(), _MOST_AT_ONCE) if self._is_long() else 1
+        in_turn = job.device.type != "cpu" or not self._is_long()  # a GPU is one, and full
+        self.at_once = 1 if in_turn else min(torch.get_num_threads(), _MOST_AT_ONCE)
 
     def make(self, points: Sequence[Point]) -> list[Candidate]:
         """The candidates of these points; what comes to the front is told."""

@@ -39,13 +39,14 @@ class Plan:
         return self.retrain_epochs + self.round_epochs
 
 
-def plan(recipe: Recipe, samples: int, macs: int, parameters: int) -> Plan:
+def plan(recipe: Recipe, samples: int, macs: int, parameters: int, *, on_gpu: bool = False) -> Plan:
     """What the recipe says; the rest so that a path takes 12,000 to 40,000 steps.
 
     A path needs time to fall slowly, however large the data, and few data get small batches. Of a
     network with more multiplications for a sample it has fewer steps: a hundred times as many make
     a job ten times as long, until the fewest that will do are reached. Weights are shrunk as often
-    as costs next to nothing beside the steps: where a weight is multiplied often, after each step.
+    as costs next to nothing beside the steps: where a weight is multiplied often, after each step;
+    on a GPU, whose steps are short and which has to wait for it, as seldom as anywhere.
     """
     batch = recipe.batch_size or (128 if samples >= 12_800 else 64 if samples >= 3_200 else 32)
     wanted = _MOST_STEPS * min(math.sqrt(_CHEAP / max(macs, 1)), 1)
@@ -53,4 +54,5 @@ def plan(recipe: Recipe, samples: int, macs: int, parameters: int) -> Plan:
     path_epochs = recipe.path_epochs or min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
     retrain_epochs = recipe.retrain_epochs or max(round(_RETRAINED * path_epochs), 1)
     every = round((_SHRINKING * parameters + _SHRINKING_ANY) / max(macs * batch, 1))
-    return Plan(path_epochs, retrain_epochs, batch, min(max(every, 1), _MOST_SELDOM))
+    every = _MOST_SELDOM if on_gpu else min(max(every, 1), _MOST_SELDOM)
+    return Plan(path_epochs, retrain_epochs, batch, every)

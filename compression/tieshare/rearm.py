@@ -64,13 +64,13 @@ def rearm(
     saved = checkpoints.load(_NAME)
     if saved is None:
         rates = RATES if asked is None else (asked, asked / _TIMES)
-        plain = stable_rate(from_onnx(model, values), trainer, rates)
+        plain = stable_rate(from_onnx(model, values).to(trainer.device), trainer, rates)
         saved = {"rate": plain, "tensors": {}}
         larger = [rate for rate in rates if rate >= _TIMES * plain]
         if larger:
             found = identity(model, norms, inputs)
             twin = from_onnx(with_norms(model, norms, found), values)
-            normed = stable_rate(twin, trainer, (*larger, plain))
+            normed = stable_rate(twin.to(trainer.device), trainer, (*larger, plain))
             if normed > plain:
                 stored = {name: torch.from_numpy(array) for name, array in found.items()}
                 saved = {"rate": normed, "tensors": stored}

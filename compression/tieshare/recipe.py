@@ -99,7 +99,7 @@ class Recipe:
     ``preference``  how alike, from -1 to 1: higher gives more clusters.
     ``tie_groups``  parameters that stay equal by prior knowledge, bit for bit.
     ``bits``        of a value in the packed file; None: chosen by layer.
-    ``device``      to train on; whatever it says, that is the CPU as yet.
+    ``device``      to train on; auto: a GPU where there is one.
     ``path_epochs``, ``retrain_epochs``, ``batch_size``  None: as ``plan`` says.
     ``learning_rate``  of stage 1; None: half the largest that a trial stands.
     ``distill``     weight of the uploaded model's outputs in the loss, the rest is the labels'.

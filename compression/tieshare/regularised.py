@@ -169,9 +169,9 @@ def _share(
     recipe: Recipe,
     costs: NDArray[np.float64],
 ) -> Regularised:
-    groups, parts = _grouped(joined, recipe)
-    penalty = PENALTIES[name](groups, recipe.l2)
     weights = [twin.parameter(reader.layer.weight).detach() for reader in joined]
+    groups, parts = _grouped(joined, recipe, weights[0].device)
+    penalty = PENALTIES[name](groups, recipe.l2)
     unit = typical_size(weights, parts, groups, penalty)
     if isinstance(penalty, OrderedRows):
         read = [reader.units.ravel() for reader in joined if reader.units is not None]
@@ -182,7 +182,9 @@ def _share(
     return Regularised(parts, groups, penalty, unit)
 
 
-def _grouped(joined: Sequence[_Reader], recipe: Recipe) -> tuple[int, tuple[Rows, ...]]:
+def _grouped(
+    joined: Sequence[_Reader], recipe: Recipe, device: torch.device
+) -> tuple[int, tuple[Rows, ...]]:
     """How many groups there are, and that of each row."""
     numbers: dict[_Key, int] = {}
     found = {
@@ -195,7 +197,7 @@ def _grouped(joined: Sequence[_Reader], recipe: Recipe) -> tuple[int, tuple[Rows
             members = united[found[tied.layer][list(tied.rows)]]
             united[np.isin(united, members)] = members.min()
     left, new = np.unique(united, return_inverse=True)
-    parts = (Rows(r.layer, torch.from_numpy(new[found[r.layer.name]])) for r in joined)
+    parts = (Rows(r.layer, torch.from_numpy(new[found[r.layer.name]]).to(device)) for r in joined)
     return len(left), tuple(parts)
 
 

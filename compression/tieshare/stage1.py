@@ -71,7 +71,8 @@ class RisingPath:
         self.done, self.ratio = 0, 1.0
         self.strength = _FIRST_SHARE * self.turns / (self.rate * trainer.steps)
         self.alive = {
-            item.name: torch.ones(item.groups, dtype=torch.bool) for item in self.regularised
+            item.name: torch.ones(item.groups, dtype=torch.bool, device=trainer.device)
+            for item in self.regularised
         }
         self.total = sum(twin.parameter(name).numel() for name in twin.names)
 
@@ -117,7 +118,7 @@ class RisingPath:
         """Go on from there."""
         self.twin.load_state_dict(state["twin"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.alive = dict(state["alive"])
+        self.alive = {name: rows.to(self.trainer.device) for name, rows in state["alive"].items()}
         self.rate, self.done = state["rate"], state["done"]
         self.strength, self.ratio = state["strength"], state["ratio"]
 
@@ -150,12 +151,12 @@ class RisingPath:
             if name in layers and name in self.twin.names:
                 weight = self.twin.parameter(name)
                 for axis, mask in masks.items():
-                    weight.movedim(axis, 0)[torch.from_numpy(~mask)] = 0
+                    weight.movedim(axis, 0)[torch.from_numpy(~mask).to(weight.device)] = 0
 
     def _staying(self) -> dict[str, Masks]:
         """What stays of each tensor with the weights as they are."""
         now = {
-            name: self.twin.parameter(name).detach().numpy()
+            name: self.twin.parameter(name).detach().cpu().numpy()
             for name in self.structure.entries
             if name in self.twin.names
         }
@@ -176,7 +177,7 @@ class RisingPath:
             stays = dict(masks.get(name, {}))
             if name in alive:
                 axis, rows = alive[name]
-                stays[axis] = stays.get(axis, True) & rows.numpy()
+                stays[axis] = stays.get(axis, True) & rows.cpu().numpy()
             left += math.prod(
                 int(stays[axis].sum()) if axis in stays else length
                 for axis, length in enumerate(self.twin.parameter(name).shape)

@@ -79,7 +79,9 @@ class TiedTwin(nn.Module):
 
     def tensors(self) -> dict[str, Array]:
         """As the twin's."""
-        tied = {name: weight.detach().numpy().copy() for name, weight in self.weights().items()}
+        tied = {
+            name: weight.detach().cpu().numpy().copy() for name, weight in self.weights().items()
+        }
         return self.twin.tensors() | tied
 
     def _exact(self, weight: str, made: Mapping[str, Tensor]) -> Tensor:
@@ -122,7 +124,7 @@ class Retraining:
                     units[layer.weight] = Units(layer.unit_axis, layer.output in normed)
                 if not read_rows(W).distinct:
                     layers[layer.weight] = (layer, W)
-        self.network = TiedTwin(twin, layers, units)
+        self.network = TiedTwin(twin, layers, units).to(trainer.device)
         self.rate = trainer.largest_stable_rate(self.network, RATES, self._optimizer)
         self.done = 0
         self._start(self.rate, epochs)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tieshare.augment import Moves, moved, ways
 from tieshare.checkpoint import Checkpoints
+from tieshare.device import running_on
 from tieshare.objective import Objective
 from tieshare.recipe import Augment
 from tieshare.score import at_once, numbers
@@ -32,7 +33,7 @@ def taught_by(
     """
     if objective.distill == 0:
         return lambda *_: None
-    goals, targets = objective.goals, [target.numpy() for target in train.targets]
+    goals, targets = objective.goals, [target.cpu().numpy() for target in train.targets]
     size = at_once(goals, targets)
     most = ways(augment) * len(train) * numbers(goals, targets)
     if ways(augment) > epochs or most > _MOST_KEPT:
@@ -44,9 +45,11 @@ def taught_by(
             for way in range(ways(augment))
         ]
         outputs = map(torch.stack, zip(*answers, strict=True))
-        kept = {str(place): output.numpy() for place, output in enumerate(outputs)}
+        kept = {str(place): output.cpu().numpy() for place, output in enumerate(outputs)}
         checkpoints.save_arrays(_NAME, kept)
-    stored = [torch.from_numpy(kept[str(place)]) for place in range(len(kept))]  # (ways, samples,)
+    device = train.targets[0].device
+    # (ways, samples, ...) each
+    stored = [torch.from_numpy(kept[str(place)]).to(device) for place in range(len(kept))]
     return lambda index, moves, _inputs: tuple(output[moves.ways, index] for output in stored)
 
 
@@ -56,4 +59,6 @@ def _answers(
     """For all samples moved in one way, ``size`` at a time."""
     for start in range(0, len(inputs[0]), size):
         chunk = [array[start : start + size] for array in inputs]
-        yield from run(network, moved(chunk, Moves.alike(len(chunk[0]), augment, way)), size)
+        with running_on(chunk[0].device):
+            inputs_moved = moved(chunk, Moves.alike(len(chunk[0]), augment, way))
+        yield from run(network, inputs_moved, size)

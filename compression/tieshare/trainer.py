@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tieshare.augment import UNCHANGED, Moves, moved
 from tieshare.data import Samples
+from tieshare.device import CPU, running_on
 from tieshare.objective import Objective
 from tieshare.recipe import Augment
 from tieshare.score import at_once, is_error, named, score
@@ -66,6 +67,11 @@ class Trainer:
         self.batch = min(batch, len(train))
         self.steps = len(train) // self.batch  # an epoch leaves the incomplete last batch out
 
+    @property
+    def device(self) -> torch.device:
+        """Where the data lie, and networks have to."""
+        return self.train.targets[0].device
+
     def batches(self, seed: int, epoch: int) -> Iterator[Tensor]:
         """Indices of each batch: the same seed and epoch give the same order.
 
@@ -75,15 +81,18 @@ class Trainer:
         order = rng.permutation(len(self.train))
         torch.manual_seed(int(rng.integers(2**63)))
         for step in range(self.steps):
-            yield torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
+            index = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
+            yield index.to(self.device)
 
     def loss(self, network: nn.Module, index: Tensor) -> Tensor:
         """Of the batch at these indices of the training split."""
-        moves = Moves.drawn(len(index), self.augment)
-        inputs = moved([array[index] for array in self.train.inputs], moves)
-        targets = [target[index] for target in self.train.targets]
-        taught = self.teacher(index, moves, inputs)
-        return self.objective.loss(every(network(*inputs)), targets, taught)
+        with running_on(self.device):
+            moves = Moves.drawn(len(index), self.augment)
+            inputs = moved([array.index_select(0, index) for array in self.train.inputs], moves)
+            targets = [target.index_select(0, index) for target in self.train.targets]
+            taught = self.teacher(index, moves, inputs)
+        with running_on(self.device, mixed=True):
+            return self.objective.loss(every(network(*inputs)), targets, taught)
 
     def right(self, network: nn.Module) -> NDArray[np.float64]:
         """How well each held-out sample is answered: (held out,)."""
@@ -142,18 +151,18 @@ class Trainer:
         return float(self._right(network, self.train, samples).mean())
 
     def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:
-        goals, targets = self.objective.goals, [y[:samples].numpy() for y in data.targets]
+        goals, targets = self.objective.goals, [y[:samples].cpu().numpy() for y in data.targets]
         inputs = [array[:samples] for array in data.inputs]
         answers = run(network, inputs, at_once(goals, targets))
-        chunks = ([output.numpy() for output in outputs] for outputs in answers)
+        chunks = ([output.cpu().numpy() for output in outputs] for outputs in answers)
         return score(goals, targets, chunks, thresholds=[0.0] * len(goals))
 
 
-def load(samples: Samples) -> Loaded:
-    """Arrays to tensors, without copying them."""
+def load(samples: Samples, device: torch.device = CPU) -> Loaded:
+    """Arrays to tensors, on a CPU without copying them."""
 
     def tensors(arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        return tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
 
     return Loaded(tensors(samples.inputs), tensors(samples.targets))
 
@@ -163,7 +172,9 @@ def run(network: nn.Module, inputs: Sequence[Tensor], size: int) -> Iterator[tup
     """The outputs for all samples, ``size`` at a time, in evaluation mode."""
     network.eval()
     for start in range(0, len(inputs[0]), size):
-        yield every(network(*(array[start : start + size] for array in inputs)))
+        with running_on(inputs[0].device):
+            answer = network(*(array[start : start + size] for array in inputs))
+        yield every(answer)
 
 
 def together(chunks: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

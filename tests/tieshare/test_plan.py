@@ -76,3 +76,8 @@ def test_weights_that_are_multiplied_often_are_shrunk_often(
 ) -> None:
     planned = plan(Recipe(batch_size=batch), 51_200, macs, parameters)
     assert planned.shrink_every == every
+
+
+def test_a_gpu_is_seldom_made_to_wait_for_that() -> None:
+    planned = plan(Recipe(), 51_200, 41_000_000, 272_474, on_gpu=True)
+    assert planned.shrink_every == 20

@@ -143,7 +143,7 @@ class JobRecipe(Closed):
         _DEFAULT.bits, description="of a value in the packed file; null: chosen by layer"
     )
     device: DeviceName = Field(
-        _DEFAULT.device, description="to train on; whatever it says, that is the CPU as yet"
+        _DEFAULT.device, description="to train on; auto: a GPU where there is one"
     )
     path_epochs: _Epochs | None = Field(_DEFAULT.path_epochs, description=_PLANNED)
     retrain_epochs: _Epochs | None = Field(_DEFAULT.retrain_epochs, description=_PLANNED)
