@@ -23,11 +23,14 @@ class Checkpoints:
         self._write(f"{name}.pt", lambda file: torch.save(state, file))
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """The last state that was written whole; None where there is none."""
+        """The last state that was written whole; None where there is none.
+
+        Its tensors are read when they are used, and stay what they are when it is replaced.
+        """
         path = self.folder / f"{name}.pt"
         if not path.exists():
             return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return state
 
     def holds(self, name: str) -> bool:

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto
 
 from tieshare.bits import choose_bits
@@ -13,6 +15,7 @@ from tieshare.exports.rows import read_rows
 from tieshare.exports.tied import tied
 from tieshare.exports.widen import widen
 from tieshare.graph import from_rows, tensors, to_rows
+from tieshare.graph.layers import Layer
 from tieshare.graph.tensors import Array, with_tensors
 from tieshare.job import Job
 from tieshare.search import Candidate, Point
@@ -25,10 +28,21 @@ _LEAST_SHARE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """A retrained point: what it changed of ``Job.start``, and its layers' bits."""
+    """A retrained point: what it changed of ``Job.start``, and its layers' bits.
+
+    Read from a checkpoint, ``values`` lie in its file and not in memory.
+    """
 
     values: Mapping[str, Array]
     bits: Mapping[str, int]
+    unsettled: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Ties:
+    """Labels (rows,) of the rows of some weights; layers that did not come to rest."""
+
+    labels: Mapping[str, NDArray[np.int64]]
     unsettled: tuple[str, ...]
 
 
@@ -40,32 +54,35 @@ class Points:
 
     def __init__(self, job: Job, layers: Collection[str]) -> None:
         self.job, self.layers = job, layers
-        self.tied: dict[tuple[int, float], ModelProto] = {}
-        self.unsettled: dict[tuple[int, float], tuple[str, ...]] = {}
+        self.ties: dict[tuple[int, float], _Ties] = {}
+        self.ratios: dict[tuple[int, float], float] = {}
 
     def ratio(self, point: Point) -> float:
         """The compression ratio that the point will have; retraining does not change it."""
-        return self.job.count(self.start(point)).compression_ratio
+        place = _place(point)
+        if place not in self.ratios:
+            self.ratios[place] = self.job.count(self.start(point)).compression_ratio
+        return self.ratios[place]
 
     def missing(self, points: Sequence[Point]) -> list[Point]:
         """Those that are not retrained yet."""
         return [point for point in points if not self.job.checkpoints.holds(_made(point))]
 
-    def train(self, point: Point) -> _Made:
+    def train(self, point: Point) -> None:
         """Stage 2 at this point, up to the checkpoint that ``retrain`` makes its candidate of."""
-        made = self._make(point)
-        self._store(point, made)
-        return made
+        self._store(point, self._make(point))
 
     def retrain(self, point: Point) -> Candidate:
         """Stage 2 at this point."""
-        made = self._stored(point) or self.train(point)
+        if self.missing([point]):
+            self.train(point)
+        made = self._stored(point)
         final = with_tensors(self.job.start, made.values)
         right = self.job.trainer.right(self.job.twin(final))
         counts = self.job.count(final)
         return Candidate(
             point,
-            self.job.tied_file(final),
+            partial(self._file, made),
             right,
             counts.unique_parameters,
             counts.compression_ratio,
@@ -79,7 +96,7 @@ class Points:
         counts = self.job.count(self.job.model)
         return Candidate(
             point,
-            self.job.model,
+            lambda: self.job.model,
             self.job.dense,
             counts.unique_parameters,
             counts.compression_ratio,
@@ -87,13 +104,27 @@ class Points:
 
     def start(self, point: Point) -> ModelProto:
         """The network of that epoch, with each cluster of rows set to its mean."""
-        place = point.epoch, point.preference
-        if place not in self.tied:
-            values = self.job.checkpoints.load_arrays(f"epoch-{point.epoch}") or {}
-            sparse = tied(self.job.start, values, self.job.structure)
-            ties = self._ties(sparse, point) if self.job.recipe.tie else {}
-            self.tied[place] = tied(sparse, ties, self.job.structure)
-        return self.tied[place]
+        job, place = self.job, _place(point)
+        values = job.checkpoints.load_arrays(f"epoch-{point.epoch}") or {}
+        sparse = tied(job.start, values, job.structure)
+        if not job.recipe.tie:
+            return sparse
+        stored = tensors(sparse)
+        rows = {
+            layer.weight: (layer, to_rows(layer, stored[layer.weight]))
+            for layer in job.structure.layers
+            if layer.name in self.layers
+        }
+        if place not in self.ties:
+            self.ties[place] = self._find_ties(rows, point.preference)
+        labels = self.ties[place].labels
+        means = {name: tie(rows[name][1], found) for name, found in labels.items()}
+        made = {name: from_rows(rows[name][0], W) for name, W in means.items()}
+        return tied(sparse, made, job.structure)
+
+    def _file(self, made: _Made) -> ModelProto:
+        """The tied model."""
+        return self.job.tied_file(with_tensors(self.job.start, made.values))
 
     def _make(self, point: Point) -> _Made:
         """Retrain, then go on with the values of the layers rounded to the point's bits."""
@@ -117,13 +148,11 @@ class Points:
         changed = {
             key: array for key, array in final.items() if not np.array_equal(array, before[key])
         }
-        unsettled = self.unsettled.get((point.epoch, point.preference), ())
-        return _Made(changed, training.bits, unsettled)
+        found = self.ties.get(_place(point))
+        return _Made(changed, training.bits, () if found is None else found.unsettled)
 
-    def _stored(self, point: Point) -> _Made | None:
-        state = self.job.checkpoints.load(_made(point))
-        if state is None:
-            return None
+    def _stored(self, point: Point) -> _Made:
+        state = self.job.checkpoints.load(_made(point)) or {}
         values = {key: array.numpy() for key, array in state["values"].items()}
         return _Made(values, state["bits"], tuple(state["unsettled"]))
 
@@ -144,22 +173,22 @@ class Points:
             "clusters": float(sum(rows.clusters for rows in found)),
         }
 
-    def _ties(self, sparse: ModelProto, point: Point) -> dict[str, Array]:
-        values = tensors(sparse)
-        layers = self.job.structure.layers
-        least = _LEAST_SHARE * sum(layer.rows * layer.columns for layer in layers)
-        made = {}
-        for layer in layers:
-            if layer.name in self.layers and layer.rows * layer.columns >= least:
-                W = to_rows(layer, values[layer.weight])
-                found = find_ties(
-                    W, self.job.recipe.tie_by, point.preference, seed=self.job.recipe.seed
-                )
-                made[layer.weight] = from_rows(layer, tie(W, found.labels))
+    def _find_ties(self, rows: Mapping[str, tuple[Layer, Array]], preference: float) -> _Ties:
+        """Of layers that are a part of the network worth tying, by weight."""
+        recipe, labels, unsettled = self.job.recipe, {}, []
+        least = _LEAST_SHARE * sum(la.rows * la.columns for la in self.job.structure.layers)
+        for weight, (layer, W) in rows.items():
+            if W.size >= least:
+                found = find_ties(W, recipe.tie_by, preference, seed=recipe.seed)
+                labels[weight] = found.labels
                 if not found.converged:
-                    place = point.epoch, point.preference
-                    self.unsettled[place] = (*self.unsettled.get(place, ()), layer.name)
-        return made
+                    unsettled.append(layer.name)
+        return _Ties(labels, tuple(unsettled))
+
+
+def _place(point: Point) -> tuple[int, float]:
+    """Rounding does not tie."""
+    return point.epoch, point.preference
 
 
 def _made(point: Point) -> str:

@@ -42,18 +42,24 @@ class Point:
 class Candidate:
     """A point, retrained.
 
+    ``build``      makes the tied model, which is as large as the uploaded one, anew.
     ``right``      (held out,) scores each held-out sample.
     ``bits``       of the values of each layer, by the weight's name; others stay float32.
     ``unsettled``  layers whose rows affinity propagation grouped without coming to rest.
     """
 
     point: Point
-    tied: ModelProto
+    build: Callable[[], ModelProto]
     right: Scores
     unique: int
     ratio: float
     bits: tuple[tuple[str, int], ...] = ()
     unsettled: tuple[str, ...] = ()
+
+    @property
+    def tied(self) -> ModelProto:
+        """The uploaded graph with other values."""
+        return self.build()
 
     @property
     def score(self) -> float:

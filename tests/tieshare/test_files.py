@@ -30,7 +30,7 @@ def model_of(size: int) -> ModelProto:
 def files(
     score: float, size: int, packed_size: int, us: Mapping[int, float] = SLOW, unique: int = 1
 ) -> Files:
-    candidate = Candidate(Point(1, 0.6), ModelProto(), np.array([score]), unique, 1.0)
+    candidate = Candidate(Point(1, 0.6), ModelProto, np.array([score]), unique, 1.0)
     return Files(candidate, Shared(model_of(size), ()), model_of(packed_size), {}, 1, us)
 
 

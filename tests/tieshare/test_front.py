@@ -17,7 +17,7 @@ from tieshare.search import Candidate, Point
 def files(epoch: int, score: float, unique: int) -> Files:
     """Files of 40 and 20 bytes."""
     right = np.array([score, score])
-    candidate = Candidate(Point(epoch, 0.6), ModelProto(), right, unique, 900 / unique)
+    candidate = Candidate(Point(epoch, 0.6), ModelProto, right, unique, 900 / unique)
     shared, packed = ModelProto(doc_string="-" * 38), ModelProto(doc_string="-" * 18)
     return Files(candidate, Shared(shared, ()), packed, {}, 77, {1: 8.0, 32: 50.0})
 

@@ -33,7 +33,7 @@ def scores(accuracy: float) -> np.ndarray:
     return right
 
 
-DENSE = Candidate(Point(0, 0.6), ModelProto(), scores(0.98), PARAMETERS, 1.0)
+DENSE = Candidate(Point(0, 0.6), ModelProto, scores(0.98), PARAMETERS, 1.0)
 
 
 class Front:
@@ -54,7 +54,7 @@ class Front:
     def _candidate(self, point: Point) -> Candidate:
         unique = round(PARAMETERS / ratio(point))
         right = scores(self.accuracy(point))
-        return Candidate(point, ModelProto(), right, unique, ratio(point))
+        return Candidate(point, ModelProto, right, unique, ratio(point))
 
     def run(
         self,

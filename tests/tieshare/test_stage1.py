@@ -53,9 +53,7 @@ def dead(path: RisingPath, layer: str) -> list[int]:
 
 def test_without_a_penalty_it_is_plain_sgd_bit_for_bit(path_of: Make) -> None:
     path, twin = path_of(strength=0.0), path_of().twin
-    optimizer = torch.optim.SGD(
-        twin.parameters(), lr=0.05, momentum=0.9, nesterov=True, fused=True
-    )
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, nesterov=True, fused=True)
     for epoch in range(2):
         path.epoch()
         twin.train()

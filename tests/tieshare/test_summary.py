@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def choice(job: Job, *models: ModelProto, reached: bool = True) -> Choice:
         counts = count_tied(model, job.structure)
         right = job.trainer.right(job.twin(model))
         unique, ratio = counts.unique_parameters, counts.compression_ratio
-        tried.append(Candidate(Point(epoch, 0.6), model, right, unique, ratio))
+        build = partial(ModelProto.FromString, model.SerializeToString())
+        tried.append(Candidate(Point(epoch, 0.6), build, right, unique, ratio))
     return Choice(tried[0], tried, reached)
 
 
