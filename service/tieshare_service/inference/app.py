@@ -9,6 +9,7 @@ import orjson
 
 from tieshare_service.inference import errors
 from tieshare_service.inference.data_plane import DataPlane
+from tieshare_service.inference.encoding import decoded, encoded
 from tieshare_service.inference.endpoints import ENDPOINTS, Call, Reply, Server, resolve
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.repository import Repository
@@ -27,7 +28,9 @@ STATUSES: Mapping[type[errors.InferenceError], int] = {
     errors.RunFailed: 400,
     errors.BodyTooLarge: 413,
     errors.UnsupportedEncoding: 415,
+    errors.NotFound: 404,
     errors.ModelNotFound: 404,
+    errors.NotLoaded: 400,
     errors.ModelNotReady: 503,
 }
 
@@ -37,9 +40,8 @@ _log = logging.getLogger(__name__)
 class App:
     """Serves a repository while its lifespan runs."""
 
-    def __init__(self, server: Server, watcher: Watcher, max_body_bytes: int) -> None:
+    def __init__(self, server: Server, max_body_bytes: int) -> None:
         self._server = server
-        self._watcher = watcher
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -51,10 +53,10 @@ class App:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._watcher.start()
+        self._server.watcher.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._watcher.stop()
+        self._server.watcher.stop()
         self._server.plane.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -62,7 +64,7 @@ class App:
         method = scope["method"]
         template, model, version = resolve(scope["path"])
         methods = ENDPOINTS.get(template)
-        allow = b""
+        allow = accepted = b""
         if methods is None:
             reply = _error(404, f"no such path: {scope['path']}")
         elif (endpoint := methods.get("GET" if method == "HEAD" else method)) is None:
@@ -70,10 +72,13 @@ class App:
             reply = _error(405, f"{method} is not allowed here")
         else:
             headers = dict(scope["headers"])
+            accepted = headers.get(b"accept-encoding", b"")
             try:
                 body = await self._body(headers, receive)
                 if body is None:
                     return
+                if encoding := headers.get(b"content-encoding"):
+                    body = await decoded(body, encoding, self._max_body_bytes)
                 reply = await endpoint(self._server, Call(model, version, headers, body))
             except errors.InferenceError as error:
                 reply = _error(STATUSES[type(error)], error.message)
@@ -81,15 +86,10 @@ class App:
                 _log.exception("%s %s failed", method, scope["path"])
                 reply = _error(500, "internal error")
         self._server.metrics.answered(reply.status)
-        await _send(send, reply, allow)
+        await _send(send, reply, allow, accepted)
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
         """The whole body, or None if the client went away. Raises before it holds too much."""
-        encoding = headers.get(b"content-encoding", b"identity")
-        if encoding != b"identity":
-            raise errors.UnsupportedEncoding(
-                f"Content-Encoding {encoding.decode('latin-1')!r} is not supported"
-            )
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._max_body_bytes:
             raise errors.BodyTooLarge(self._max_body_bytes)
@@ -118,19 +118,22 @@ def create_app(
     ``threads`` is what one run may use, and how many long runs may go on at a time.
     """
     repository = Repository(models_dir, threads)
-    server = Server(repository, DataPlane(threads), Metrics())
-    return App(server, Watcher(repository, poll_s), max_body_bytes)
+    watcher = Watcher(repository, poll_s)
+    return App(Server(repository, watcher, DataPlane(threads), Metrics()), max_body_bytes)
 
 
 def _error(status: int, message: str) -> Reply:
     return Reply(status, orjson.dumps({"error": message[:_MESSAGE_LENGTH]}))
 
 
-async def _send(send: Send, reply: Reply, allow: bytes) -> None:
+async def _send(send: Send, reply: Reply, allow: bytes, accepted: bytes) -> None:
+    body, encoding = await encoded(reply.body, accepted) if accepted else (reply.body, b"")
     headers = [
         (b"content-type", reply.content_type),
-        (b"content-length", b"%d" % len(reply.body)),
+        (b"content-length", b"%d" % len(body)),
     ]
+    if encoding:
+        headers += ((b"content-encoding", encoding), (b"vary", b"accept-encoding"))
     if reply.json_length is not None:
         headers.append((b"inference-header-content-length", b"%d" % reply.json_length))
     if allow:
@@ -138,4 +141,4 @@ async def _send(send: Send, reply: Reply, allow: bytes) -> None:
     if reply.status == 503:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.body", "body": body})

@@ -1,9 +1,11 @@
 """One request: checked against its model, then run where it keeps nobody waiting."""
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from tieshare_service.inference.classes import classified
 from tieshare_service.inference.errors import BadTensor
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.tensors import to_array
@@ -13,6 +15,7 @@ from tieshare_service.inference.types import (
     InferResponse,
     InputTensor,
     OutputTensor,
+    RequestedOutput,
     TensorSpec,
 )
 
@@ -36,19 +39,27 @@ class DataPlane:
         names = [spec.name for spec, _ in wanted]
         elements = sum(feed.size for feed in feeds.values())
         if model.pace.expected(elements) <= INLINE_S:
-            arrays = model.run(names, feeds)
+            arrays, ran = _timed(model, names, feeds)
         else:
             loop = asyncio.get_running_loop()
-            arrays = await loop.run_in_executor(self._pool, model.run, names, feeds)
+            arrays, ran = await loop.run_in_executor(self._pool, _timed, model, names, feeds)
         outputs = tuple(
-            OutputTensor(spec, array, binary)
-            for (spec, binary), array in zip(wanted, arrays, strict=True)
+            _output(spec, array, asked) for (spec, asked), array in zip(wanted, arrays, strict=True)
         )
-        return InferResponse(model.name, model.version, request.id, outputs)
+        return InferResponse(model.name, model.version, request.id, outputs, ran)
 
     def close(self) -> None:
         """Drop what waits and let what runs end by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _timed(
+    model: Model, names: Sequence[str], feeds: Mapping[str, Array]
+) -> tuple[list[Array], tuple[int, int]]:
+    """The outputs, and when the run began and ended."""
+    began = time.perf_counter_ns()
+    arrays = model.run(names, feeds)
+    return arrays, (began, time.perf_counter_ns())
 
 
 def _feeds(model: Model, inputs: tuple[InputTensor, ...]) -> dict[str, Array]:
@@ -84,11 +95,19 @@ def _check(tensor: InputTensor, spec: TensorSpec) -> None:
             )
 
 
-def _wanted(model: Model, request: InferRequest) -> list[tuple[TensorSpec, bool]]:
-    """The outputs to compute, each with whether it goes out as bytes."""
+def _output(spec: TensorSpec, array: Array, asked: RequestedOutput) -> OutputTensor:
+    if asked.classes:
+        spec, array = classified(spec, array, asked.classes)
+    return OutputTensor(spec, array, asked.binary)
+
+
+def _wanted(model: Model, request: InferRequest) -> list[tuple[TensorSpec, RequestedOutput]]:
+    """The outputs to compute, each with how it is asked for."""
     if not request.outputs:
-        return [(spec, request.binary) for spec in model.outputs.values()]
-    wanted: dict[str, tuple[TensorSpec, bool]] = {}
+        return [
+            (spec, RequestedOutput(name, request.binary)) for name, spec in model.outputs.items()
+        ]
+    wanted: dict[str, tuple[TensorSpec, RequestedOutput]] = {}
     for output in request.outputs:
         spec = model.outputs.get(output.name)
         if spec is None:
@@ -98,7 +117,7 @@ def _wanted(model: Model, request: InferRequest) -> list[tuple[TensorSpec, bool]
             )
         if output.name in wanted:
             raise BadTensor(f"output {output.name!r} is asked for twice")
-        wanted[output.name] = (spec, output.binary)
+        wanted[output.name] = (spec, output)
     return list(wanted.values())
 
 

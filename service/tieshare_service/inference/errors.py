@@ -5,8 +5,10 @@ InferenceError
 ├── BadTensor            one input or one requested output
 ├── RunFailed            the model could not be run on these inputs
 ├── BodyTooLarge
-├── UnsupportedEncoding  a compressed body
-├── ModelNotFound        no such model, or no such version of it
+├── UnsupportedEncoding  a body compressed in another way than gzip or deflate
+├── NotFound             no such thing
+│   └── ModelNotFound    no such model, or no such version of it
+├── NotLoaded            a model that was asked to load can't
 └── ModelNotReady        it is still loading, or it failed to
 LoadFailed               a version that can't be served; ends in the index, not in an answer
 """
@@ -53,7 +55,19 @@ class UnsupportedEncoding(InferenceError):
     type = "inference-unsupported-encoding"
 
 
-class ModelNotFound(InferenceError):
+class NotFound(InferenceError):
+    """What the path names is not there."""
+
+    type = "inference-not-found"
+
+
+class NotLoaded(InferenceError):
+    """A model that was asked to load, and no version of it can; the message says why."""
+
+    type = "inference-not-loaded"
+
+
+class ModelNotFound(NotFound):
     """No such model, or no such version of it."""
 
     type = "inference-model-not-found"

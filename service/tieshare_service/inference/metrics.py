@@ -1,11 +1,46 @@
-"""Counts and times, in Prometheus' text format."""
+"""Statistics in Prometheus' text format, under the names that Triton has for them."""
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 
-BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+from tieshare_service.inference.statistics import REASONS, Histogram, ModelStatistics
 
 _Model = tuple[str, int]
+
+_COUNTERS: dict[str, tuple[str, Callable[[ModelStatistics], int]]] = {
+    "nv_inference_request_success": (
+        "Inference requests answered.",
+        lambda one: one.durations["success"].count,
+    ),
+    "nv_inference_count": ("Samples answered.", lambda one: one.rows),
+    "nv_inference_exec_count": ("Runs of the model.", lambda one: one.runs),
+    "nv_inference_request_duration_us": (
+        "Microseconds of the requests answered.",
+        lambda one: one.durations["success"].ns // 1000,
+    ),
+    "nv_inference_queue_duration_us": (
+        "Microseconds that requests waited for their run.",
+        lambda one: one.durations["queue"].ns // 1000,
+    ),
+    "nv_inference_compute_input_duration_us": (
+        "Microseconds from bodies to tensors.",
+        lambda one: one.durations["compute_input"].ns // 1000,
+    ),
+    "nv_inference_compute_infer_duration_us": (
+        "Microseconds of runs.",
+        lambda one: one.durations["compute_infer"].ns // 1000,
+    ),
+    "nv_inference_compute_output_duration_us": (
+        "Microseconds from tensors to answers.",
+        lambda one: one.durations["compute_output"].ns // 1000,
+    ),
+}
+_HISTOGRAMS = {
+    "tieshare_inference_seconds": ("inference", "Time from a request's body to its answer."),
+    "tieshare_queue_seconds": ("queue", "Time that a request waited for its run."),
+    "tieshare_compute_seconds": ("compute", "Time of the run that answered a request."),
+    "tieshare_batch_rows": ("batch", "Samples in a request."),
+}
 
 
 class Metrics:
@@ -13,60 +48,54 @@ class Metrics:
 
     def __init__(self) -> None:
         self._answers: Counter[int] = Counter()
-        self._failures: Counter[_Model] = Counter()
-        self._seconds: defaultdict[_Model, float] = defaultdict(float)
-        self._buckets: defaultdict[_Model, list[int]] = defaultdict(
-            lambda: [0] * (len(BUCKETS_S) + 1)
-        )
+        self._models: defaultdict[_Model, ModelStatistics] = defaultdict(ModelStatistics)
 
     def answered(self, status: int) -> None:
         """One HTTP answer of any route."""
         self._answers[status] += 1
 
-    def inferred(self, model: str, version: int, seconds: float) -> None:
-        """One successful inference, from its whole body to its whole answer."""
-        key = (model, version)
-        self._seconds[key] += seconds
-        self._buckets[key][bisect_left(BUCKETS_S, seconds)] += 1
+    def of(self, model: str, version: int) -> ModelStatistics:
+        """Those of one version, which is there."""
+        return self._models[model, version]
 
-    def failed(self, model: str, version: int) -> None:
-        """One inference request to a ready model that was refused."""
-        self._failures[model, version] += 1
-
-    def render(self, ready_models: int) -> str:
+    def render(self, ready_versions: int) -> str:
         """The text of ``/metrics``."""
         lines = [
-            "# HELP tieshare_ready_versions Model versions that answer.",
-            "# TYPE tieshare_ready_versions gauge",
-            f"tieshare_ready_versions {ready_models}",
-            "# HELP tieshare_http_answers_total HTTP answers by status.",
-            "# TYPE tieshare_http_answers_total counter",
+            *_head("tieshare_ready_versions", "gauge", "Model versions that answer."),
+            f"tieshare_ready_versions {ready_versions}",
+            *_head("tieshare_http_answers_total", "counter", "HTTP answers by status."),
         ]
         for status, count in sorted(self._answers.items()):
             lines.append(f'tieshare_http_answers_total{{status="{status}"}} {count}')
-        lines += [
-            "# HELP tieshare_inference_failures_total Inference requests refused.",
-            "# TYPE tieshare_inference_failures_total counter",
-        ]
-        for key, count in sorted(self._failures.items()):
-            lines.append(f"tieshare_inference_failures_total{{{_labels(key)}}} {count}")
-        lines += [
-            "# HELP tieshare_inference_seconds Time from a request's body to its answer.",
-            "# TYPE tieshare_inference_seconds histogram",
-        ]
-        for key, buckets in sorted(self._buckets.items()):
-            lines += self._histogram(key, buckets)
+        models = sorted(self._models.items())
+        for name, (text, value) in _COUNTERS.items():
+            lines += _head(name, "counter", text)
+            lines += (f"{name}{{{_labels(key)}}} {value(one)}" for key, one in models)
+        name = "nv_inference_request_failure"
+        lines += _head(name, "counter", "Inference requests refused.")
+        for key, one in models:
+            for reason in REASONS:
+                labels = f'{_labels(key)},reason="{reason}"'
+                lines.append(f"{name}{{{labels}}} {one.failures[reason]}")
+        for name, (kind, text) in _HISTOGRAMS.items():
+            lines += _head(name, "histogram", text)
+            for key, one in models:
+                lines += _histogram(name, _labels(key), one.histograms[kind])
         return "\n".join(lines) + "\n"
 
-    def _histogram(self, key: _Model, buckets: list[int]) -> list[str]:
-        labels, total, lines = _labels(key), 0, []
-        for bound, count in zip((*BUCKETS_S, float("inf")), buckets, strict=True):
-            total += count
-            le = "+Inf" if bound == float("inf") else f"{bound:g}"
-            lines.append(f'tieshare_inference_seconds_bucket{{{labels},le="{le}"}} {total}')
-        lines.append(f"tieshare_inference_seconds_sum{{{labels}}} {self._seconds[key]:.9g}")
-        lines.append(f"tieshare_inference_seconds_count{{{labels}}} {total}")
-        return lines
+
+def _head(name: str, kind: str, text: str) -> tuple[str, str]:
+    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
+
+
+def _histogram(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
+    total = 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        total += count
+        le = "+Inf" if bound == float("inf") else f"{bound:g}"
+        yield f'{name}_bucket{{{labels},le="{le}"}} {total}'
+    yield f"{name}_sum{{{labels}}} {histogram.total:.9g}"
+    yield f"{name}_count{{{labels}}} {total}"
 
 
 def _labels(key: _Model) -> str:

@@ -14,7 +14,7 @@ _REFUSALS = {
     "400": "The request does not fit the model; the message names the input or output.",
     "404": "No such model, or no such version of it.",
     "413": "The body is over the limit.",
-    "415": "The body is compressed.",
+    "415": "The body is compressed in another way than gzip or deflate.",
     "503": "The model is loading, or failed to load; the message says why.",
 }
 
@@ -31,6 +31,11 @@ def document() -> dict[str, Any]:
         "/healthz": {"get": _get("healthz", "The same as /v2/health/live", "Live")},
         "/readyz": {"get": _ready("readyz")},
         "/v2/repository/index": {"post": _index()},
+        "/v2/models/stats": {
+            "get": _get("getStatistics", "What was asked of all versions", "Statistics")
+        },
+        **_control(),
+        **_fixed(),
         "/metrics": {"get": _metrics()},
         "/openapi.json": {
             "get": _get("getOpenApi", "This document", "AnyObject"),
@@ -47,6 +52,17 @@ def document() -> dict[str, Any]:
                 f"isModelReady{suffix}",
                 "Whether it answers; the error says why it does not",
                 "ModelReady",
+                ("404", "503"),
+            )
+        }
+        paths[f"{prefix}/config"] = shared | {
+            "get": _get(f"getModelConfig{suffix}", "How it is served", "Config", ("404", "503"))
+        }
+        paths[f"{prefix}/stats"] = shared | {
+            "get": _get(
+                f"getModelStatistics{suffix}",
+                "What was asked of it, and how long that took",
+                "Statistics",
                 ("404", "503"),
             )
         }
@@ -129,6 +145,68 @@ def _index() -> dict[str, Any]:
     }
 
 
+def _control() -> dict[str, Any]:
+    """Loading and unloading."""
+    load = _post("loadModel", "Load what lies in the folder, again where it is loaded")
+    unload = _post("unloadModel", "Serve no version of it until it is loaded again")
+    named = {"parameters": [{"$ref": "#/components/parameters/model"}]}
+    return {
+        "/v2/repository/models/{model}/load": named | {"post": load},
+        "/v2/repository/models/{model}/unload": named | {"post": unload},
+    }
+
+
+def _fixed() -> dict[str, Any]:
+    """What Triton's clients can ask for and nobody can change."""
+    named = {"parameters": [{"$ref": "#/components/parameters/model"}]}
+    trace, log = "How requests are traced", "What is logged"
+    paths: dict[str, Any] = {
+        "/v2/trace/setting": {
+            "get": _get("getTraceSettings", trace, "AnyObject"),
+            "post": _post("setTraceSettings", f"{trace}: it can't be changed", ("400",)),
+        },
+        "/v2/models/{model}/trace/setting": named
+        | {
+            "get": _get("getTraceSettingsOfModel", trace, "AnyObject"),
+            "post": _post("setTraceSettingsOfModel", f"{trace}: it can't be changed", ("400",)),
+        },
+        "/v2/logging": {
+            "get": _get("getLogSettings", log, "AnyObject"),
+            "post": _post("setLogSettings", f"{log}: it can't be changed", ("400",)),
+        },
+    }
+    for kind, name in (("systemsharedmemory", "System"), ("cudasharedmemory", "Cuda")):
+        none, prefix = "There are no regions of shared memory", f"/v2/{kind}"
+        region = f"{prefix}/region/{{model}}"
+        paths |= {
+            f"{prefix}/status": {"get": _get(f"get{name}Regions", none, "Regions")},
+            f"{prefix}/unregister": {"post": _post(f"forget{name}Regions", none, ())},
+            f"{region}/status": named | {"get": _no_region(f"get{name}Region")},
+            f"{region}/register": named | {"post": _no_region(f"register{name}Region")},
+            f"{region}/unregister": named | {"post": _post(f"forget{name}Region", none, ())},
+        }
+    return paths
+
+
+def _no_region(operation: str) -> dict[str, Any]:
+    summary = "There are no regions of shared memory: tensors come in the request"
+    return {"operationId": operation, "summary": summary, "responses": _refusals("404", "413")}
+
+
+def _post(
+    operation: str, summary: str, refusals: tuple[str, ...] = ("400", "404")
+) -> dict[str, Any]:
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "requestBody": {"required": False, "content": {_JSON: _content("AnyObject")}},
+        "responses": {
+            "200": _answer(summary, "AnyObject"),
+            **_refusals(*refusals, "413", "415"),
+        },
+    }
+
+
 def _metrics() -> dict[str, Any]:
     return {
         "operationId": "getMetrics",
@@ -151,8 +229,10 @@ def _infer(operation: str) -> dict[str, Any]:
         "description": f"Datatypes: {names}. JSON data is a flat row-major list or nested lists; "
         "true and false count as 1 and 0. In the binary form the JSON comes first, its length in "
         f"{_JSON_LENGTH}, then the little-endian bytes of each input with binary_data_size, in "
-        "order; a BYTES element is a 4-byte length and UTF-8. Outputs come back as bytes where "
-        "binary_data (for one) or binary_data_output (for all) asks for it.",
+        "order; a BYTES element is a 4-byte length and UTF-8. Where the JSON has length 0 "
+        "the whole body is the only input's bytes. Outputs come back as bytes where binary_data "
+        "(for one) or binary_data_output (for all) asks for it, and as strings VALUE:PLACE of "
+        "their largest entries where classification says how many.",
         "parameters": [{"$ref": "#/components/parameters/jsonLength"}],
         "requestBody": {
             "required": True,

@@ -53,6 +53,24 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "outputs": _list("TensorSpec"),
         }
     ),
+    "Config": _object({"name": _TEXT, "platform": _TEXT, "max_batch_size": _SIZE}),
+    "Duration": _object({"count": _SIZE, "ns": _SIZE}),
+    "Statistics": _object({"model_stats": _list("ModelStatistics")}),
+    "ModelStatistics": _object(
+        {
+            "name": _TEXT,
+            "version": _TEXT,
+            "last_inference": _SIZE,
+            "inference_count": _SIZE,
+            "execution_count": _SIZE,
+            "inference_stats": {
+                "type": "object",
+                "additionalProperties": {"$ref": "#/components/schemas/Duration"},
+            },
+            "batch_stats": {"type": "array", "items": _object({"batch_size": _SIZE})},
+        }
+    ),
+    "Regions": {"type": "array", "items": {}},
     "IndexRequest": _object({}, {"ready": _BOOLEAN}),
     "Index": {
         "type": "array",
@@ -70,7 +88,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         {"data": _DATA, "parameters": _object({}, {"binary_data_size": _SIZE})},
     ),
     "RequestedOutput": _object(
-        {"name": _TEXT}, {"parameters": _object({}, {"binary_data": _BOOLEAN})}
+        {"name": _TEXT},
+        {"parameters": _object({}, {"binary_data": _BOOLEAN, "classification": _SIZE})},
     ),
     "InferRequest": _object(
         {"inputs": _list("InferInput")},

@@ -1,7 +1,7 @@
 """Which versions are served: the folder's state, brought into memory one change at a time.
 
-One thread calls ``sync``; any thread may read at any time. Readers see whole tables only: every
-change builds a new table and puts it in place of the old one.
+One thread calls ``sync``, ``load`` and ``unload``; any thread may read at any time. Readers see
+whole tables only: every change builds a new table and puts it in place of the old one.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,10 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from tieshare_service.inference.errors import LoadFailed, ModelNotFound, ModelNotReady
+from tieshare_service.inference.errors import (
+    LoadFailed,
+    ModelNotFound,
+    ModelNotReady,
+    NotLoaded,
+)
 from tieshare_service.inference.folder import Found, scan
 from tieshare_service.inference.model import Model, load
 
+UNLOADED = "unloaded"
 State = Literal["READY", "LOADING", "UNAVAILABLE"]
 Loader = Callable[[Path, str, int, int], Model]
 
@@ -49,6 +55,7 @@ class Repository:
         self._threads = threads
         self._load = loader
         self._table: dict[str, Versions] = {}
+        self._unloaded: set[str] = set()
         self._synced = False
 
     @property
@@ -71,6 +78,8 @@ class Repository:
             if slot.model is not None:
                 return slot.model
         what = f"model {name!r}" if version is None else f"model {name!r} version {version}"
+        if slot.reason == UNLOADED:
+            raise ModelNotReady(f"{what} is unloaded")
         raise ModelNotReady(
             f"{what} is loading" if slot.state == "LOADING" else f"{what} failed: {slot.reason}"
         )
@@ -98,6 +107,10 @@ class Repository:
         for name, version, _ in self.index():
             if (name, version) not in found:
                 self._put(name, version, None)
+        self._unloaded &= {name for name, _ in found}
+        for (name, version), file in found.items():
+            if name in self._unloaded and self._differs((name, version), file):
+                self._put(name, version, Slot(file, "UNAVAILABLE", UNLOADED))
         coming = [key for key, file in found.items() if self._differs(key, file)]
         for name, version in coming:
             known = self._known(name, version)
@@ -109,6 +122,33 @@ class Repository:
                 return
             self._bring(name, version)
         self._synced = True
+
+    def unload(self, name: str) -> None:
+        """Serve no version of this name, later ones included, until ``load``.
+
+        Raises ModelNotFound.
+        """
+        slots = self._versions(name).slots
+        self._unloaded.add(name)
+        for version, slot in slots.items():
+            self._put(name, version, Slot(slot.found, "UNAVAILABLE", UNLOADED))
+
+    def load(self, name: str) -> None:
+        """Load each version of this name in the folder, again where it is loaded.
+
+        Raises ModelNotFound, or NotLoaded where none of them can be.
+        """
+        found = {key: file for key, file in scan(self._models_dir).items() if key[0] == name}
+        if not found:
+            raise ModelNotFound(f"no model {name!r}")
+        self._unloaded.discard(name)
+        for (_, version), file in sorted(found.items(), key=lambda item: -item[0][1]):
+            known = self._known(name, version)
+            self._put(name, version, Slot(file, "LOADING", model=known.model if known else None))
+            self._bring(name, version)
+        if self._versions(name).latest is None:
+            newest = self._versions(name).slots[max(self._versions(name).slots)]
+            raise NotLoaded(f"model {name!r} can't be loaded: {newest.reason}")
 
     def _bring(self, name: str, version: int) -> None:
         slot = self._table[name].slots[version]

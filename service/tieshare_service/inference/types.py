@@ -31,10 +31,14 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output that the caller asked for, as JSON or as bytes."""
+    """An output that the caller asked for, as JSON or as bytes.
+
+    ``classes``: its so many largest entries, where that is above 0.
+    """
 
     name: str
     binary: bool
+    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,13 @@ class OutputTensor:
 
 @dataclass(frozen=True, slots=True)
 class InferResponse:
-    """The results, in the order asked for, and the version that gave them."""
+    """The results, in the order asked for, and the version that gave them.
+
+    ``ran``: when its run began and ended, on the clock of ``time.perf_counter_ns``.
+    """
 
     model: str
     version: int
     id: str
     outputs: tuple[OutputTensor, ...]
+    ran: tuple[int, int]

@@ -1,11 +1,13 @@
 """The HTTP body: a JSON document, and behind it the bytes of its binary tensors if it has any."""
 
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 import orjson
 
-from tieshare_service.inference.datatypes import BY_NAME
+from tieshare_service.inference.datatypes import BY_NAME, BYTES
 from tieshare_service.inference.errors import BadBody, BadTensor
 from tieshare_service.inference.tensors import to_bytes, to_json
 from tieshare_service.inference.types import (
@@ -14,10 +16,11 @@ from tieshare_service.inference.types import (
     InputTensor,
     OutputTensor,
     RequestedOutput,
+    TensorSpec,
 )
 
 _NO_BYTES = memoryview(b"")
-_UNSUPPORTED = ("shared_memory_region", "classification")
+_UNSUPPORTED = ("shared_memory_region",)
 
 
 def parse(body: bytes, header_length: int | None = None) -> InferRequest:
@@ -50,9 +53,51 @@ def parse(body: bytes, header_length: int | None = None) -> InferRequest:
     return InferRequest(identity, tuple(inputs), tuple(outputs), binary)
 
 
+def parse_raw(body: bytes, inputs: Mapping[str, TensorSpec]) -> InferRequest:
+    """Read a body that is the bytes of a model's only input; all outputs go out as bytes.
+
+    The shape is the input's; one free size follows from how many bytes there are, and a first one,
+    the batch, is 1 where another one is free too. A BYTES input is one element without its length.
+    Raises BadTensor where that does not give a shape.
+    """
+    if len(inputs) != 1:
+        raise BadTensor(f"a body without JSON is for models with one input, not {len(inputs)}")
+    (spec,) = inputs.values()
+    data = memoryview(body)
+    if spec.datatype is BYTES:
+        data = memoryview(len(body).to_bytes(4, "little") + body)
+        shape = tuple(1 if size == -1 else size for size in spec.shape)
+    else:
+        shape = _shape_of(spec, len(body))
+    tensor = InputTensor(spec.name, spec.datatype, shape, data)
+    return InferRequest("", (tensor,), (), binary=True)
+
+
+def _shape_of(spec: TensorSpec, size: int) -> tuple[int, ...]:
+    shape = list(spec.shape)
+    if shape.count(-1) > 1 and shape[0] == -1:
+        shape[0] = 1
+    if shape.count(-1) > 1:
+        raise BadTensor(f"input {spec.name!r} has more than one free size: send its shape in JSON")
+    if -1 in shape:
+        of_one = prod(known for known in shape if known != -1) * spec.datatype.dtype.itemsize
+        if not of_one or size % of_one:
+            raise BadTensor(
+                f"input {spec.name!r} has shape {list(spec.shape)} of {spec.datatype.name}, "
+                f"a multiple of {of_one} bytes, not {size}"
+            )
+        shape[shape.index(-1)] = size // of_one
+    return tuple(shape)
+
+
 def parse_index(body: bytes) -> bool:
     """Whether the request for an index asks for the ready versions only; raises BadBody."""
     return bool(body) and _flag(_object(body), "ready", "the request", False)
+
+
+def parse_parameters(body: bytes) -> dict[str, Any]:
+    """Of a request that has nothing else; raises BadBody."""
+    return _parameters(_object(body), "the request") if body else {}
 
 
 def encode(response: InferResponse) -> tuple[bytes, int | None]:
@@ -166,4 +211,8 @@ def _input(item: Any, tail: memoryview) -> tuple[InputTensor, int]:
 def _output(item: Any, binary: bool) -> RequestedOutput:
     name = _name(item, "output")
     of = f"output {name!r}"
-    return RequestedOutput(name, _flag(_parameters(item, of), "binary_data", of, binary))
+    parameters = _parameters(item, of)
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or classes < 0:
+        raise BadTensor(f"{of}: classification is {classes!r}, not a number of classes from 0 up")
+    return RequestedOutput(name, _flag(parameters, "binary_data", of, binary), classes)

@@ -65,8 +65,8 @@ def application(models_dir: Path) -> Iterator[Callable[..., App]]:
         if sync:
             repository.sync()
         planes.append(DataPlane(1))
-        server = Server(repository, planes[-1], Metrics())
-        return App(server, Watcher(repository, 3600), max_body_bytes)
+        server = Server(repository, Watcher(repository, 3600), planes[-1], Metrics())
+        return App(server, max_body_bytes)
 
     yield build
     for plane in planes:

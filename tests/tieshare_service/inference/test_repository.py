@@ -7,7 +7,7 @@ from shutil import rmtree
 import onnx
 import pytest
 
-from tieshare_service.inference.errors import ModelNotFound, ModelNotReady
+from tieshare_service.inference.errors import ModelNotFound, ModelNotReady, NotLoaded
 from tieshare_service.inference.model import Model, load
 from tieshare_service.inference.repository import Repository
 
@@ -190,3 +190,61 @@ def test_a_folder_that_cant_be_read_changes_nothing(
     with pytest.raises(PermissionError):
         repository.sync()
     assert repository.get("digits").version == 1
+
+
+def test_an_unloaded_model_stays_so_until_it_is_loaded(
+    repository: Repository, publish: Publish, digits: onnx.ModelProto
+) -> None:
+    publish("digits", 1, digits)
+    publish("other", 1, digits)
+    repository.sync()
+    repository.unload("digits")
+    publish("digits", 2, digits)
+    repository.sync()
+    assert _states(repository) == [
+        ("digits", 1, "UNAVAILABLE"),
+        ("digits", 2, "UNAVAILABLE"),
+        ("other", 1, "READY"),
+    ]
+    assert {slot.reason for name, _, slot in repository.index() if name == "digits"} == {"unloaded"}
+    with pytest.raises(ModelNotReady, match="model 'digits' is unloaded"):
+        repository.get("digits")
+    repository.load("digits")
+    assert repository.get("digits").version == 2
+    assert repository.ready_versions("digits") == [1, 2]
+
+
+def test_loading_again_replaces_what_answers(
+    repository: Repository, publish: Publish, digits: onnx.ModelProto
+) -> None:
+    publish("digits", 1, digits)
+    repository.sync()
+    before = repository.get("digits")
+    repository.load("digits")
+    assert repository.get("digits") is not before
+
+
+def test_a_name_that_went_is_no_longer_unloaded(
+    repository: Repository, publish: Publish, digits: onnx.ModelProto
+) -> None:
+    path = publish("digits", 1, digits)
+    repository.sync()
+    repository.unload("digits")
+    rmtree(path.parent)
+    repository.sync()
+    publish("digits", 1, digits)
+    repository.sync()
+    assert repository.get("digits").version == 1
+
+
+def test_what_can_be_loaded_or_unloaded_is_in_the_folder(
+    repository: Repository, publish: Publish
+) -> None:
+    publish("broken", 1, b"not onnx")
+    repository.sync()
+    with pytest.raises(ModelNotFound):
+        repository.load("other")
+    with pytest.raises(ModelNotFound):
+        repository.unload("other")
+    with pytest.raises(NotLoaded, match="model 'broken' can't be loaded: "):
+        repository.load("broken")

@@ -49,3 +49,22 @@ def test_stopping_ends_a_long_wait_at_once(models_dir: Path) -> None:
     watcher.start()
     watcher.stop()
     assert not any(thread.name == "watch-models" for thread in threading.enumerate())
+
+
+def test_changes_are_made_by_the_thread_and_their_errors_come_back(models_dir: Path) -> None:
+    made: list[str] = []
+
+    def change() -> None:
+        made.append(threading.current_thread().name)
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    watcher = Watcher(Repository(models_dir, 1), poll_s=3600)
+    watcher.start()
+    watcher.ask(change).result(10)
+    with pytest.raises(ValueError, match="no"):
+        watcher.ask(fail).result(10)
+    watcher.ask(change).result(10)
+    watcher.stop()
+    assert made == ["watch-models", "watch-models"]

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from tieshare_service.inference import wire
 from tieshare_service.inference.datatypes import BY_NAME
 from tieshare_service.inference.errors import BadBody, BadTensor, InferenceError
-from tieshare_service.inference.types import InferResponse, OutputTensor, TensorSpec
+from tieshare_service.inference.tensors import to_array
+from tieshare_service.inference.types import (
+    InferResponse,
+    InputTensor,
+    OutputTensor,
+    RequestedOutput,
+    TensorSpec,
+)
 
 
 def _input(**changes: Any) -> dict[str, Any]:
@@ -104,10 +111,66 @@ def test_an_input_of_the_wrong_form_is_refused_by_name(item: Any, reason: str) -
     assert "input 'x'" in refused.value.message
 
 
-def test_classification_is_refused_rather_than_ignored() -> None:
-    output = {"name": "y", "parameters": {"classification": 3}}
-    with pytest.raises(BadTensor, match="output 'y': the parameter classification"):
-        wire.parse(orjson.dumps({"inputs": [], "outputs": [output]}))
+def test_classification_is_a_number_of_classes() -> None:
+    def asked(count: Any) -> RequestedOutput:
+        output = {"name": "y", "parameters": {"classification": count}}
+        (found,) = wire.parse(orjson.dumps({"inputs": [_input()], "outputs": [output]})).outputs
+        return found
+
+    assert asked(3) == RequestedOutput("y", binary=False, classes=3)
+    for wrong in (-1, 1.5, "2", True):
+        with pytest.raises(BadTensor, match="output 'y': classification is"):
+            asked(wrong)
+
+
+def _raw(body: bytes, datatype: str, *shape: int) -> InputTensor:
+    spec = TensorSpec("x", BY_NAME[datatype], shape)
+    (tensor,) = wire.parse_raw(body, {"x": spec}).inputs
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "found"),
+    [
+        (16, (4,), (4,)),
+        (16, (-1,), (4,)),
+        (48, (-1, 3, 2), (2, 3, 2)),
+        (24, (2, -1), (2, 3)),
+        (24, (-1, 2, -1), (1, 2, 3)),
+        (0, (-1, 5), (0, 5)),
+    ],
+)
+def test_the_shape_of_a_raw_body_follows_from_its_length(
+    size: int, shape: tuple[int, ...], found: tuple[int, ...]
+) -> None:
+    tensor = _raw(bytes(size), "FP32", *shape)
+    assert (tensor.shape, bytes(tensor.data)) == (found, bytes(size))
+
+
+def test_a_raw_string_is_one_element_without_its_length() -> None:
+    tensor = _raw("é".encode(), "BYTES", -1, 1)
+    assert to_array(tensor).tolist() == [["é"]]
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "message"),
+    [
+        (10, (-1, 2), "a multiple of 8 bytes, not 10"),
+        (8, (3, -1, -1), "more than one free size"),
+        (8, (-1, 0), "a multiple of 0 bytes"),
+    ],
+)
+def test_a_raw_body_that_gives_no_shape_is_refused(
+    size: int, shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(BadTensor, match=message):
+        _raw(bytes(size), "FP32", *shape)
+
+
+def test_a_raw_body_is_for_models_with_one_input() -> None:
+    specs = {name: TensorSpec(name, BY_NAME["FP32"], (-1,)) for name in "ab"}
+    with pytest.raises(BadTensor, match="one input, not 2"):
+        wire.parse_raw(b"", specs)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +232,7 @@ def test_any_value_in_any_field_is_read_or_refused(field: str, value: Any, tail:
 
 
 def _response(*outputs: OutputTensor) -> InferResponse:
-    return InferResponse("m", 3, "7", outputs)
+    return InferResponse("m", 3, "7", outputs, (0, 0))
 
 
 def _output(values: Any, datatype: str, binary: bool = False) -> OutputTensor:
@@ -208,7 +271,7 @@ def test_what_json_has_no_number_for_is_refused_and_goes_as_bytes(value: float) 
 
 
 def test_the_word_null_in_a_name_is_no_missing_number() -> None:
-    body, _ = wire.encode(InferResponse("null", 1, "", (_output([1.0], "FP32"),)))
+    body, _ = wire.encode(InferResponse("null", 1, "", (_output([1.0], "FP32"),), (0, 0)))
     assert orjson.loads(body)["outputs"][0]["data"] == [1.0]
 
 

@@ -1,0 +1,48 @@
+"""What the protocol lets clients change in Triton and what stays as it is here.
+
+How requests are traced and logged is set when the service starts. Tensors come and go in requests
+alone: a region of shared memory would be read and written by its name in the file system.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from tieshare_service.inference.errors import BadBody, NotFound
+
+TRACE: Mapping[str, Any] = {
+    "trace_level": ["OFF"],
+    "trace_rate": "1000",
+    "trace_count": "-1",
+    "log_frequency": "0",
+    "trace_file": "",
+    "trace_mode": "triton",
+}
+LOGGING: Mapping[str, Any] = {
+    "log_file": "",
+    "log_info": False,
+    "log_warnings": True,
+    "log_errors": True,
+    "log_verbose_level": 0,
+    "log_format": "default",
+}
+
+
+def unchanged(settings: Mapping[str, Any], body: bytes) -> Mapping[str, Any]:
+    """The settings, where the body asks for no others; else BadBody names one."""
+    try:
+        asked = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise BadBody(f"the request is not JSON: {error}") from None
+    if not isinstance(asked, dict):
+        raise BadBody("the request is not a JSON object")
+    for name, value in asked.items():
+        if value not in (None, settings.get(name)):
+            raise BadBody(f"{name} can't be changed while the service runs")
+    return settings
+
+
+def no_region(name: str) -> NotFound:
+    """There never is one."""
+    return NotFound(f"no shared memory region {name!r}: tensors come in the request")
