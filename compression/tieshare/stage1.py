@@ -1,7 +1,8 @@
 """Stage 1: one run along a rising penalty, from the dense network to far too small a one.
 
 Proximal gradient on loss + sum_l Omega(W_l) (Zhang et al., ICLR 2018, equation 4 and algorithm 1).
-What is not in the paper: the strength rises all the way, so that one run passes every size.
+What is not in the paper: the strength rises from nothing, and is steered so that the network
+shrinks evenly; so one run passes every size.
 """
 
 import math
@@ -27,9 +28,9 @@ from tieshare.twin import Twin
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
-_TURNS = 60  # the strength is raised so many times on the path, or once an epoch if that is more
+_TURNS = 60  # the strength changes so many times on the path, or once an epoch if that is more
 _FIRST_SHARE = 0.01  # a row that no gradient holds loses this of its norm before the first
-_FASTEST = 0.4  # growth of log strength in a turn
+_FASTEST = 0.4  # growth of log strength in a turn, or fall, where the network shrinks too fast
 _MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
 _STEADY = 0.05  # the same while the network shrinks as it should
 _GAIN = 4.0
@@ -77,7 +78,7 @@ class RisingPath:
         self.total = sum(twin.parameter(name).numel() for name in twin.names)
 
     def epoch(self) -> Snapshot:
-        """Train one epoch, shrink on the way, and raise the strength.
+        """Train one epoch, shrink on the way, and steer the strength.
 
         RecipeError: weights are no numbers any more, as the learning rate is too large.
         """
@@ -88,7 +89,7 @@ class RisingPath:
             if step % self.every == 0 or step == steps:
                 self._shrink((step - 1) % self.every + 1)
             if step * self.turns // steps > (step - 1) * self.turns // steps:
-                self._raise_strength()
+                self._steer()
         self.done += 1
         return Snapshot(
             epoch=self.done,
@@ -97,10 +98,11 @@ class RisingPath:
             alive_rows=sum(int(rows.sum()) for _, rows in self._alive_rows()),
         )
 
-    def _raise_strength(self) -> None:
+    def _steer(self) -> None:
         before, self.ratio = self.ratio, self._alive_ratio()
         gap = self.aim - math.log(self.ratio / before)
-        self.strength *= math.exp(min(max(_STEADY + _GAIN * gap, 0.0), _FASTEST))
+        growth = _STEADY + _GAIN * gap
+        self.strength *= math.exp(min(max(growth, -_FASTEST), _FASTEST))
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""

@@ -166,15 +166,15 @@ def test_the_score_is_measured_on_the_network_as_it_is(path_of: Make) -> None:
     assert snapshot.epoch == path.done == 1
 
 
-def test_the_strength_never_falls_and_rises_by_a_limited_factor(path_of: Make) -> None:
+def test_the_strength_changes_by_a_limited_factor(path_of: Make) -> None:
     path = path_of(strength=0.02, path_epochs=60)
     strengths = [path.strength]
     for _ in range(6):
         path.epoch()
         strengths.append(path.strength)
     growth = np.diff(np.log(strengths))
-    assert growth.min() >= 0
-    assert growth.max() <= 0.5
+    assert growth.max() > 0.3
+    assert np.abs(growth).max() <= 0.4 + 1e-9
 
 
 def test_a_short_path_has_as_many_turns_as_a_long_one(path_of: Make) -> None:
@@ -189,11 +189,11 @@ def test_a_short_path_has_as_many_turns_as_a_long_one(path_of: Make) -> None:
     assert math.log(short.strength / 0.02) == pytest.approx(math.log(long.strength / 0.02), rel=0.5)
 
 
-def test_a_network_that_shrinks_too_fast_waits(path_of: Make) -> None:
+def test_where_the_network_shrinks_too_fast_the_strength_falls(path_of: Make) -> None:
     path = path_of(strength=STRONG, path_epochs=100)
     snapshot = path.epoch()
     assert math.log(snapshot.ratio) > 2 * math.log(100) / 100
-    assert path.strength == STRONG
+    assert math.log(path.strength / STRONG) == pytest.approx(-0.4)
 
 
 def test_a_restored_path_goes_on_bit_for_bit(path_of: Make, tmp_path: Path) -> None:

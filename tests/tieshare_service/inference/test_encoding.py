@@ -14,7 +14,7 @@ SHORT, LONG = b'{"inputs":[]}', bytes(range(256)) * 4096
 Change = Callable[[bytes], bytes]
 PACK: dict[bytes, Change] = {b"gzip": gzip.compress, b"deflate": zlib.compress, b"identity": bytes}
 UNChange = Callable[[bytes], bytes]
-PACK: dict[bytes, Change] = {b"gzip": gzip.decompress, b"deflate": zlib.decompress, b"": bytes}
+UNPACK: dict[bytes, Change] = {b"gzip": gzip.decompress, b"deflate": zlib.decompress, b"": bytes}
 LIMIT = 1 << 21
 
 
