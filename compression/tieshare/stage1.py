@@ -63,7 +63,7 @@ class RisingPath:
         self.seed, self.every = recipe.seed, plan.shrink_every
         shrinkings = math.ceil(trainer.steps / self.every)
         self.turns = min(max(round(_TURNS / plan.path_epochs), 1), shrinkings)  # an epoch
-        self.aim = math.log(_LAST_RATIO) / (plan.path_epochs * self.turns)
+        self.all_turns = plan.path_epochs * self.turns
         self.regularised = regularised(twin, structure, recipe)
         self.equal = EqualRows(twin, structure, recipe.tie_groups)
         self.sizes = FixedSizes(twin)
@@ -88,8 +88,9 @@ class RisingPath:
             descend(self.optimizer, self.trainer.loss(self.twin, index))
             if step % self.every == 0 or step == steps:
                 self._shrink((step - 1) % self.every + 1)
-            if step * self.turns // steps > (step - 1) * self.turns // steps:
-                self._steer()
+            turn = step * self.turns // steps
+            if turn > (step - 1) * self.turns // steps:
+                self._steer(self.all_turns - self.done * self.turns - turn)
         self.done += 1
         return Snapshot(
             epoch=self.done,
@@ -98,9 +99,11 @@ class RisingPath:
             alive_rows=sum(int(rows.sum()) for _, rows in self._alive_rows()),
         )
 
-    def _steer(self) -> None:
+    def _steer(self, left: int) -> None:
+        """Towards an even way, in the turns that are left, from here to the last ratio."""
         before, self.ratio = self.ratio, self._alive_ratio()
-        gap = self.aim - math.log(self.ratio / before)
+        aim = math.log(_LAST_RATIO / before) / (left + 1)
+        gap = max(aim, 0.0) - math.log(self.ratio / before)
         growth = _STEADY + _GAIN * gap
         self.strength *= math.exp(min(max(growth, -_FASTEST), _FASTEST))
 
