@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 
 from tieshare_service.inference import errors
+from tieshare_service.inference.core import Core
 from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.encoding import decoded, encoded
-from tieshare_service.inference.endpoints import ENDPOINTS, Call, Reply, Server, resolve
+from tieshare_service.inference.endpoints import ENDPOINTS, Call, Reply, resolve
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.watcher import Watcher
@@ -40,8 +41,8 @@ _log = logging.getLogger(__name__)
 class App:
     """Serves a repository while its lifespan runs."""
 
-    def __init__(self, server: Server, max_body_bytes: int) -> None:
-        self._server = server
+    def __init__(self, core: Core, max_body_bytes: int) -> None:
+        self._core = core
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -53,11 +54,11 @@ class App:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._server.watcher.start()
+        self._core.watcher.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._server.watcher.stop()
-        self._server.plane.close()
+        self._core.watcher.stop()
+        self._core.plane.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -79,13 +80,13 @@ class App:
                     return
                 if encoding := headers.get(b"content-encoding"):
                     body = await decoded(body, encoding, self._max_body_bytes)
-                reply = await endpoint(self._server, Call(model, version, headers, body))
+                reply = await endpoint(self._core, Call(model, version, headers, body))
             except errors.InferenceError as error:
                 reply = _error(STATUSES[type(error)], error.message)
             except Exception:
                 _log.exception("%s %s failed", method, scope["path"])
                 reply = _error(500, "internal error")
-        self._server.metrics.answered(reply.status)
+        self._core.metrics.answered(reply.status)
         await _send(send, reply, allow, accepted)
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
@@ -119,7 +120,7 @@ def create_app(
     """
     repository = Repository(models_dir, threads)
     watcher = Watcher(repository, poll_s)
-    return App(Server(repository, watcher, DataPlane(threads), Metrics()), max_body_bytes)
+    return App(Core(repository, watcher, DataPlane(threads), Metrics()), max_body_bytes)
 
 
 def _error(status: int, message: str) -> Reply:

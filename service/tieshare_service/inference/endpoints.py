@@ -1,35 +1,17 @@
 """One function a route, and the table of routes."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib.metadata import version as distribution_version
 from typing import Any
 
 import orjson
 
-from tieshare_service.inference import fixed, openapi, wire
-from tieshare_service.inference.data_plane import DataPlane
-from tieshare_service.inference.errors import BadBody, InferenceError, RunFailed
-from tieshare_service.inference.metrics import Metrics
-from tieshare_service.inference.model_config import config_of
-from tieshare_service.inference.repository import Repository
-from tieshare_service.inference.statistics import Reason, Times
-from tieshare_service.inference.types import InferRequest, TensorSpec
-from tieshare_service.inference.watcher import Change, Watcher
+from tieshare_service.inference import documents, fixed, openapi, wire
+from tieshare_service.inference.core import Core
+from tieshare_service.inference.errors import BadBody
+from tieshare_service.inference.model import Model
+from tieshare_service.inference.types import InferRequest
 
-EXTENSIONS = (
-    "binary_tensor_data",
-    "classification",
-    "logging",
-    "model_configuration",
-    "model_repository",
-    "parameters",
-    "statistics",
-    "trace",
-)
 _JSON = b"application/json"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -54,164 +36,115 @@ class Reply:
     json_length: int | None = None
 
 
-@dataclass(frozen=True)
-class Server:
-    """What the routes work on."""
-
-    repository: Repository
-    watcher: Watcher
-    plane: DataPlane
-    metrics: Metrics
+Endpoint = Callable[[Core, Call], Awaitable[Reply]]
 
 
-Endpoint = Callable[[Server, Call], Awaitable[Reply]]
-
-
-async def server_metadata(_server: Server, _call: Call) -> Reply:
+async def server_metadata(_core: Core, _call: Call) -> Reply:
     """Who answers here."""
-    return _json({"name": "tieshare", "version": _version(), "extensions": EXTENSIONS})
+    return _json(documents.server_metadata())
 
 
-async def server_live(_server: Server, _call: Call) -> Reply:
+async def server_live(_core: Core, _call: Call) -> Reply:
     """The process answers."""
     return _json({"live": True})
 
 
-async def server_ready(server: Server, _call: Call) -> Reply:
+async def server_ready(core: Core, _call: Call) -> Reply:
     """Ready once all models found at the start have loaded or failed."""
-    ready = server.repository.ready
+    ready = core.repository.ready
     return _json({"ready": ready}, 200 if ready else 503)
 
 
-async def model_metadata(server: Server, call: Call) -> Reply:
+async def model_metadata(core: Core, call: Call) -> Reply:
     """Inputs and outputs of a model that answers."""
-    model = server.repository.get(call.model, call.version)
-    return _json(
-        {
-            "name": model.name,
-            "versions": [str(version) for version in server.repository.ready_versions(model.name)],
-            "platform": "onnxruntime_onnx",
-            "inputs": [_spec(spec) for spec in model.inputs.values()],
-            "outputs": [_spec(spec) for spec in model.outputs.values()],
-        }
-    )
+    return _json(documents.model_metadata(core.repository, call.model, call.version))
 
 
-async def model_config(server: Server, call: Call) -> Reply:
+async def model_config(core: Core, call: Call) -> Reply:
     """How a model is served."""
-    return _json(config_of(server.repository.get(call.model, call.version)))
+    return _json(documents.model_config(core.repository, call.model, call.version))
 
 
-async def model_ready(server: Server, call: Call) -> Reply:
+async def model_ready(core: Core, call: Call) -> Reply:
     """A model answers; the error says why it does not."""
-    model = server.repository.get(call.model, call.version)
+    model = core.repository.get(call.model, call.version)
     return _json({"name": model.name, "ready": True})
 
 
-async def infer(server: Server, call: Call) -> Reply:
+async def infer(core: Core, call: Call) -> Reply:
     """Run a model."""
-    arrived = time.perf_counter_ns()
-    model = server.repository.get(call.model, call.version)
-    statistics = server.metrics.of(model.name, model.version)
-    try:
+
+    def parse(model: Model) -> InferRequest:
         length = _json_length(call.headers)
         if length == 0:
-            request = wire.parse_raw(call.body, model.inputs)
-        else:
-            request = wire.parse(call.body, length)
-        parsed = time.perf_counter_ns()
-        response = await server.plane.infer(model, request)
-        body, json_length = wire.encode(response)
-    except InferenceError as error:
-        reason: Reason = "BACKEND" if isinstance(error, RunFailed) else "OTHER"
-        statistics.failed(reason, time.perf_counter_ns() - arrived)
-        raise
-    began, ended = response.ran
-    statistics.succeeded(
-        Times(
-            queue=began - parsed,
-            input=parsed - arrived,
-            infer=ended - began,
-            output=time.perf_counter_ns() - ended,
-            rows=_rows(request),
-        )
-    )
+            return wire.parse_raw(call.body, model.inputs)
+        return wire.parse(call.body, length)
+
+    body, json_length = await core.infer(call.model, call.version, parse, wire.encode)
     if json_length is None:
         return Reply(200, body)
     return Reply(200, body, b"application/octet-stream", json_length)
 
 
-async def model_statistics(server: Server, call: Call) -> Reply:
+async def model_statistics(core: Core, call: Call) -> Reply:
     """What was asked of the versions that answer: of all models, of one, or one version."""
-    if call.version is not None:
-        ready = [(call.model, server.repository.get(call.model, call.version).version)]
-    elif call.model:
-        ready = [(call.model, version) for version in server.repository.ready_versions(call.model)]
-    else:
-        ready = [(name, version) for name, version, slot in server.repository.index() if slot.model]
-    found = [server.metrics.of(*key).document(*key) for key in ready]
-    return _json({"model_stats": found})
+    found = documents.statistics(core.repository, core.metrics, call.model, call.version)
+    return _json(found)
 
 
-async def repository_index(server: Server, call: Call) -> Reply:
+async def repository_index(core: Core, call: Call) -> Reply:
     """Every version in the folder and its state."""
     only_ready = wire.parse_index(call.body)
-    return _json(
-        [
-            {"name": name, "version": str(version), "state": slot.state, "reason": slot.reason}
-            for name, version, slot in server.repository.index()
-            if slot.model or not only_ready
-        ]
-    )
+    return _json(documents.index(core.repository, only_ready=only_ready))
 
 
-async def load_model(server: Server, call: Call) -> Reply:
+async def load_model(core: Core, call: Call) -> Reply:
     """Load the versions in the folder again, those of an unloaded model too."""
     if wire.parse_parameters(call.body):
         raise BadBody("a model is served as it lies in the folder: load takes no parameters")
-    await _change(server, partial(server.repository.load, call.model))
+    await core.load(call.model)
     return _json({})
 
 
-async def unload_model(server: Server, call: Call) -> Reply:
+async def unload_model(core: Core, call: Call) -> Reply:
     """Serve no version of a model, new ones included, until it is loaded again."""
     wire.parse_parameters(call.body)
-    await _change(server, partial(server.repository.unload, call.model))
+    await core.unload(call.model)
     return _json({})
 
 
-async def trace_settings(_server: Server, call: Call) -> Reply:
+async def trace_settings(_core: Core, call: Call) -> Reply:
     """How requests are traced."""
     return _json(fixed.unchanged(fixed.TRACE, call.body))
 
 
-async def log_settings(_server: Server, call: Call) -> Reply:
+async def log_settings(_core: Core, call: Call) -> Reply:
     """What is logged."""
     return _json(fixed.unchanged(fixed.LOGGING, call.body))
 
 
-async def no_regions(_server: Server, _call: Call) -> Reply:
+async def no_regions(_core: Core, _call: Call) -> Reply:
     """There are no regions of shared memory."""
     return _json([])
 
 
-async def no_region(_server: Server, call: Call) -> Reply:
+async def no_region(_core: Core, call: Call) -> Reply:
     """Nor this one."""
     raise fixed.no_region(call.model)
 
 
-async def forget_regions(_server: Server, _call: Call) -> Reply:
+async def forget_regions(_core: Core, _call: Call) -> Reply:
     """Of shared memory: of none, nothing has to be forgotten."""
     return _json({})
 
 
-async def metrics(server: Server, _call: Call) -> Reply:
+async def metrics(core: Core, _call: Call) -> Reply:
     """Prometheus text."""
-    ready = sum(1 for *_, slot in server.repository.index() if slot.model)
-    return Reply(200, server.metrics.render(ready).encode(), _TEXT)
+    ready = sum(1 for *_, slot in core.repository.index() if slot.model)
+    return Reply(200, core.metrics.render(ready).encode(), _TEXT)
 
 
-async def openapi_document(_server: Server, _call: Call) -> Reply:
+async def openapi_document(_core: Core, _call: Call) -> Reply:
     """The description of these routes."""
     return _json(openapi.document())
 
@@ -279,22 +212,8 @@ def _resolve_named(path: str, parts: list[str]) -> tuple[str, str, str | None]:
     return path, "", None
 
 
-async def _change(server: Server, change: Change) -> None:
-    await asyncio.wrap_future(server.watcher.ask(change))
-
-
 def _json(value: Any, status: int = 200) -> Reply:
     return Reply(status, orjson.dumps(value))
-
-
-def _spec(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype.name, "shape": list(spec.shape)}
-
-
-def _rows(request: InferRequest) -> int:
-    """Samples, as far as shapes tell."""
-    shape = request.inputs[0].shape if request.inputs else ()
-    return shape[0] if shape else 1
 
 
 def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
@@ -304,8 +223,3 @@ def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
     if not text.isdigit() or len(text) > 18:
         raise BadBody("Inference-Header-Content-Length is not a number")
     return int(text)
-
-
-@cache
-def _version() -> str:
-    return distribution_version("tieshare")

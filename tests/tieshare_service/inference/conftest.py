@@ -16,8 +16,8 @@ import pytest
 import uvicorn
 
 from tieshare_service.inference.app import App, create_app
+from tieshare_service.inference.core import Core
 from tieshare_service.inference.data_plane import DataPlane
-from tieshare_service.inference.endpoints import Server
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.watcher import Watcher
@@ -65,8 +65,8 @@ def application(models_dir: Path) -> Iterator[Callable[..., App]]:
         if sync:
             repository.sync()
         planes.append(DataPlane(1))
-        server = Server(repository, Watcher(repository, 3600), planes[-1], Metrics())
-        return App(server, max_body_bytes)
+        core = Core(repository, Watcher(repository, 3600), planes[-1], Metrics())
+        return App(core, max_body_bytes)
 
     yield build
     for plane in planes:

@@ -1,0 +1,80 @@
+"""What both fronts, HTTP and gRPC, work on."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from tieshare_service.inference.data_plane import DataPlane
+from tieshare_service.inference.errors import InferenceError, RunFailed
+from tieshare_service.inference.metrics import Metrics
+from tieshare_service.inference.model import Model
+from tieshare_service.inference.repository import Repository
+from tieshare_service.inference.statistics import Reason, Times
+from tieshare_service.inference.types import InferRequest, InferResponse
+from tieshare_service.inference.watcher import Watcher
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Core:
+    """The served models, and what is asked of them."""
+
+    repository: Repository
+    watcher: Watcher
+    plane: DataPlane
+    metrics: Metrics
+
+    async def infer(
+        self,
+        name: str,
+        version: str | None,
+        parse: Callable[[Model], InferRequest],
+        encode: Callable[[InferResponse], Answer],
+    ) -> Answer:
+        """One request, from the form that it came in to the form of its answer, counted.
+
+        Raises an InferenceError.
+        """
+        arrived = time.perf_counter_ns()
+        model = self.repository.get(name, version)
+        statistics = self.metrics.of(model.name, model.version)
+        try:
+            request = parse(model)
+            parsed = time.perf_counter_ns()
+            response = await self.plane.infer(model, request)
+            answer = encode(response)
+        except InferenceError as error:
+            reason: Reason = "BACKEND" if isinstance(error, RunFailed) else "OTHER"
+            statistics.failed(reason, time.perf_counter_ns() - arrived)
+            raise
+        began, ended = response.ran
+        statistics.succeeded(
+            Times(
+                queue=began - parsed,
+                input=parsed - arrived,
+                infer=ended - began,
+                output=time.perf_counter_ns() - ended,
+                rows=_rows(request),
+            )
+        )
+        return answer
+
+    async def load(self, name: str) -> None:
+        """Load the versions in the folder again. Raises ModelNotFound, NotLoaded."""
+        change = partial(self.repository.load, name)
+        await asyncio.wrap_future(self.watcher.ask(change))
+
+    async def unload(self, name: str) -> None:
+        """Serve no version of a model until it is loaded. Raises ModelNotFound."""
+        change = partial(self.repository.unload, name)
+        await asyncio.wrap_future(self.watcher.ask(change))
+
+
+def _rows(request: InferRequest) -> int:
+    """Samples, as far as shapes tell."""
+    shape = request.inputs[0].shape if request.inputs else ()
+    return shape[0] if shape else 1
