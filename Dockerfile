@@ -1,4 +1,4 @@
-# One image for every role: docker run -p 8000:8000 -p 8001:8001 -v data:/data tieshare
+# One image for every role: docker run -p 8000:8000 -p 8001:8001 -p 8002:8002 -v data:/data tieshare
 #   all roles on one machine  tieshare serve      (the default)
 #   one role alone            tieshare api | worker | inference
 FROM python:3.11-slim
@@ -22,7 +22,7 @@ ENV PATH=/app/.venv/bin:$PATH \
     TIESHARE_INFERENCE_HOST=0.0.0.0 \
     HEALTH_URL=http://127.0.0.1:8000/healthz
 VOLUME /data
-EXPOSE 8000 8001
+EXPOSE 8000 8001 8002
 # The inference role alone: -e HEALTH_URL=http://127.0.0.1:8001/v2/health/live
 # The worker role alone has no port: --no-healthcheck
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \

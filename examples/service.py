@@ -36,10 +36,11 @@ def start(data_dir: Path, log: Path) -> Service:
 
     Raises RuntimeError where it does not answer within a minute.
     """
-    port, inference_port = _ports(8000, 8001)
+    port, inference_port, grpc_port = _ports(8000, 8001, 8002)
     command = [sys.executable, "-m", "tieshare_service.cli", "serve"]
     command += ["--data-dir", str(data_dir)]
     command += ["--port", str(port), "--inference-port", str(inference_port)]
+    command += ["--inference-grpc-port", str(grpc_port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

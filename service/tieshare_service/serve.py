@@ -28,6 +28,7 @@ def serve(settings: Settings, *, with_worker: bool, say: Say) -> None:
     def on_ready() -> None:
         say(f"control API  {api}")
         say(f"inference    {inference}")
+        say(f"  over gRPC  {settings.inference_host}:{settings.inference_grpc_port}")
         say(f"data folder  {settings.data_dir.resolve()}")
         say(f"ready; next, for instance: tieshare models create MODEL.onnx --url {api}")
 
@@ -61,7 +62,7 @@ def to_environ(settings: Settings) -> dict[str, str]:
 
 
 def with_free_ports(settings: Settings) -> Settings:
-    """Check that both addresses can be listened on; port 0 becomes a free one.
+    """Check that all addresses can be listened on; port 0 becomes a free one.
 
     Raises SettingsError naming the setting.
     """
@@ -70,7 +71,12 @@ def with_free_ports(settings: Settings) -> Settings:
         inference_port = held.enter_context(
             _listening(settings.inference_host, settings.inference_port, "inference_port")
         )
-        return replace(settings, port=port, inference_port=inference_port)
+        grpc_port = held.enter_context(
+            _listening(settings.inference_host, settings.inference_grpc_port, "inference_grpc_port")
+        )
+        return replace(
+            settings, port=port, inference_port=inference_port, inference_grpc_port=grpc_port
+        )
 
 
 @contextmanager

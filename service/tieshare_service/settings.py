@@ -33,6 +33,7 @@ class Settings:
     port: int = 8000
     inference_host: str = "127.0.0.1"
     inference_port: int = 8001
+    inference_grpc_port: int = 8002
     max_upload_bytes: int = 2 << 30
     gate_seconds: float = 60.0
     gate_memory_bytes: int = 4 << 30
@@ -45,7 +46,7 @@ class Settings:
     runner: str = "tieshare.pipeline:compress"
 
     def __post_init__(self) -> None:
-        for name in ("port", "inference_port"):
+        for name in ("port", "inference_port", "inference_grpc_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError("must be from 0 to 65535", where=name)
         for name in (

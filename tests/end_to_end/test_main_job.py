@@ -55,7 +55,7 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     command = [sys.executable, "-m", "tieshare_service.cli", "serve", "--port", "0"]
-    command += ["--inference-port", "0", "--threads", "1"]
+    command += ["--inference-port", "0", "--inference-grpc-port", "0", "--threads", "1"]
     command += ["--data-dir", str(tmp_path_factory.mktemp("data"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

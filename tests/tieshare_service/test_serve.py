@@ -18,16 +18,19 @@ from tieshare_service.settings import Settings
 
 
 def test_port_0_becomes_a_free_port() -> None:
-    settings = with_free_ports(Settings(port=0, inference_port=0))
+    settings = with_free_ports(Settings(port=0, inference_port=0, inference_grpc_port=0))
 
-    assert 0 < settings.port != settings.inference_port > 0
+    ports = {settings.port, settings.inference_port, settings.inference_grpc_port}
+    assert len(ports) == 3
+    assert min(ports) > 0
 
 
-@pytest.mark.parametrize("setting", ["port", "inference_port"])
+@pytest.mark.parametrize("setting", ["port", "inference_port", "inference_grpc_port"])
 def test_a_port_in_use_is_named(setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        taken = Settings(**{"port": 0, "inference_port": 0, setting: port})
+        free = dict.fromkeys(("port", "inference_port", "inference_grpc_port"), 0)
+        taken = Settings(**free | {setting: port})
         with pytest.raises(SettingsError, match=f"port {port}.*in use.*--{setting[:4]}") as caught:
             with_free_ports(taken)
 
@@ -57,7 +60,7 @@ def test_a_wildcard_address_is_asked_at_loopback() -> None:
 @pytest.mark.slow
 def test_the_whole_service_starts_answers_and_ends_within_ten_seconds(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tieshare_service.cli", "serve", "--data-dir", str(tmp_path)]
-    command += ["--port", "0", "--inference-port", "0"]
+    command += ["--port", "0", "--inference-port", "0", "--inference-grpc-port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = []

@@ -53,7 +53,9 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
 
 
 @click.command()
-@settings_options("data_dir", "inference_host", "inference_port", "poll_s", "threads")
+@settings_options(
+    "data_dir", "inference_host", "inference_port", "inference_grpc_port", "poll_s", "threads"
+)
 @end_with_stdin_option
 def inference(settings: Settings, tied_to_stdin: bool) -> None:
     """Start the inference endpoint alone."""

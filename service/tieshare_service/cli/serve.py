@@ -15,6 +15,7 @@ from tieshare_service.settings import Settings
     "port",
     "inference_host",
     "inference_port",
+    "inference_grpc_port",
     "max_upload_bytes",
     "gate_seconds",
     "gate_memory_bytes",

@@ -14,6 +14,7 @@ from tieshare_service.inference.encoding import decoded, encoded
 from tieshare_service.inference.endpoints import ENDPOINTS, Call, Reply, resolve
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.repository import Repository
+from tieshare_service.inference.rpc.service import RpcServer
 from tieshare_service.inference.watcher import Watcher
 
 Message = MutableMapping[str, Any]
@@ -41,8 +42,9 @@ _log = logging.getLogger(__name__)
 class App:
     """Serves a repository while its lifespan runs."""
 
-    def __init__(self, core: Core, max_body_bytes: int) -> None:
+    def __init__(self, core: Core, max_body_bytes: int, rpc_address: str | None = None) -> None:
         self._core = core
+        self._rpc_address = rpc_address
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -55,8 +57,14 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._core.watcher.start()
+        rpc = None
+        if self._rpc_address is not None:
+            rpc = RpcServer(self._core, self._rpc_address, self._max_body_bytes)
+            await rpc.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if rpc is not None:
+            await rpc.stop()
         self._core.watcher.stop()
         self._core.plane.close()
         await send({"type": "lifespan.shutdown.complete"})
@@ -113,14 +121,18 @@ def create_app(
     threads: int = 1,
     poll_s: float = 0.2,
     max_body_bytes: int = MAX_BODY_BYTES,
+    rpc_address: str | None = None,
 ) -> App:
     """An application over ``models_dir``, looked at every ``poll_s`` seconds.
 
-    ``threads`` is what one run may use, and how many long runs may go on at a time.
+    ``threads`` is what one run may use, and how many long runs may go on at a time;
+    ``rpc_address``, HOST:PORT, is where gRPC is answered beside HTTP.
     """
     repository = Repository(models_dir, threads)
     watcher = Watcher(repository, poll_s)
-    return App(Core(repository, watcher, DataPlane(threads), Metrics()), max_body_bytes)
+    return App(
+        Core(repository, watcher, DataPlane(threads), Metrics()), max_body_bytes, rpc_address
+    )
 
 
 def _error(status: int, message: str) -> Reply:

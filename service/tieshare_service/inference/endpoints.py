@@ -115,12 +115,12 @@ async def unload_model(core: Core, call: Call) -> Reply:
 
 async def trace_settings(_core: Core, call: Call) -> Reply:
     """How requests are traced."""
-    return _json(fixed.unchanged(fixed.TRACE, call.body))
+    return _json(fixed.unchanged(fixed.TRACE, wire.parse_object(call.body)))
 
 
 async def log_settings(_core: Core, call: Call) -> Reply:
     """What is logged."""
-    return _json(fixed.unchanged(fixed.LOGGING, call.body))
+    return _json(fixed.unchanged(fixed.LOGGING, wire.parse_object(call.body)))
 
 
 async def no_regions(_core: Core, _call: Call) -> Reply:

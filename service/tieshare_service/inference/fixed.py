@@ -7,8 +7,6 @@ alone: a region of shared memory would be read and written by its name in the fi
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from tieshare_service.inference.errors import BadBody, NotFound
 
 TRACE: Mapping[str, Any] = {
@@ -29,14 +27,8 @@ LOGGING: Mapping[str, Any] = {
 }
 
 
-def unchanged(settings: Mapping[str, Any], body: bytes) -> Mapping[str, Any]:
-    """The settings, where the body asks for no others; else BadBody names one."""
-    try:
-        asked = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError as error:
-        raise BadBody(f"the request is not JSON: {error}") from None
-    if not isinstance(asked, dict):
-        raise BadBody("the request is not a JSON object")
+def unchanged(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings, where no others are asked for; else BadBody names one."""
     for name, value in asked.items():
         if value not in (None, settings.get(name)):
             raise BadBody(f"{name} can't be changed while the service runs")

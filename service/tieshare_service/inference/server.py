@@ -14,15 +14,29 @@ def run(settings: Settings) -> None:
         settings.models_dir,
         settings.inference_host,
         settings.inference_port,
+        grpc_port=settings.inference_grpc_port,
         threads=settings.threads,
         poll_s=settings.poll_s,
     )
 
 
-def serve(models_dir: Path, host: str, port: int, *, threads: int = 1, poll_s: float = 0.2) -> None:
-    """Serve the models of any folder, NAME/VERSION/model.onnx, until SIGTERM or SIGINT."""
+def serve(
+    models_dir: Path,
+    host: str,
+    port: int,
+    *,
+    grpc_port: int | None = None,
+    threads: int = 1,
+    poll_s: float = 0.2,
+) -> None:
+    """Serve the models of any folder, NAME/VERSION/model.onnx, until SIGTERM or SIGINT.
+
+    Over gRPC too where ``grpc_port`` is given.
+    """
+    address = f"[{host}]" if ":" in host else host
+    rpc_address = None if grpc_port is None else f"{address}:{grpc_port}"
     uvicorn.run(
-        create_app(models_dir, threads, poll_s),
+        create_app(models_dir, threads, poll_s, rpc_address=rpc_address),
         host=host,
         port=port,
         log_level="warning",

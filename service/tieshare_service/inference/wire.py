@@ -95,9 +95,14 @@ def parse_index(body: bytes) -> bool:
     return bool(body) and _flag(_object(body), "ready", "the request", False)
 
 
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object, which may be left out; raises BadBody."""
+    return _object(body) if body else {}
+
+
 def parse_parameters(body: bytes) -> dict[str, Any]:
     """Of a request that has nothing else; raises BadBody."""
-    return _parameters(_object(body), "the request") if body else {}
+    return _parameters(parse_object(body), "the request")
 
 
 def encode(response: InferResponse) -> tuple[bytes, int | None]:

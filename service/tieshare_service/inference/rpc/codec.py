@@ -1,0 +1,93 @@
+"""Inference requests and responses as messages."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tieshare_service.inference.datatypes import BY_NAME, BYTES, Datatype
+from tieshare_service.inference.errors import BadBody, BadTensor
+from tieshare_service.inference.rpc.messages import MESSAGES
+from tieshare_service.inference.tensors import to_bytes
+from tieshare_service.inference.types import (
+    InferRequest,
+    InferResponse,
+    InputTensor,
+    RequestedOutput,
+)
+
+_CONTENTS: Mapping[str, str] = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+_UNSUPPORTED = "shared_memory_region"
+
+
+def parse(message: Any) -> InferRequest:
+    """Read a ModelInferRequest; raises BadBody or, naming the input or output, BadTensor."""
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        raise BadBody(f"{len(raw)} raw_input_contents come with {len(message.inputs)} inputs")
+    inputs = tuple(
+        _input(item, memoryview(raw[place]) if raw else None)
+        for place, item in enumerate(message.inputs)
+    )
+    return InferRequest(message.id, inputs, tuple(map(_output, message.outputs)), binary=True)
+
+
+def encode(response: InferResponse) -> Any:
+    """A ModelInferResponse; every output is in raw_output_contents."""
+    message = MESSAGES["ModelInferResponse"](
+        model_name=response.model, model_version=str(response.version), id=response.id
+    )
+    for output in response.outputs:
+        datatype = output.spec.datatype
+        message.outputs.add(name=output.spec.name, datatype=datatype.name, shape=output.array.shape)
+        message.raw_output_contents.append(to_bytes(output.array, datatype))
+    return message
+
+
+def _input(item: Any, raw: memoryview | None) -> InputTensor:
+    of = f"input {item.name!r}"
+    if item.datatype not in BY_NAME:
+        raise BadTensor(f"{of}: datatype {item.datatype!r} is none of {', '.join(BY_NAME)}")
+    if _UNSUPPORTED in item.parameters:
+        raise BadTensor(f"{of}: the parameter {_UNSUPPORTED} is not supported")
+    shape, datatype = tuple(item.shape), BY_NAME[item.datatype]
+    if any(size < 0 for size in shape):
+        raise BadTensor(f"{of}: shape is not a list of integers from 0 up")
+    data = _listed(item, of, datatype) if raw is None else raw
+    return InputTensor(item.name, datatype, shape, data)
+
+
+def _listed(item: Any, of: str, datatype: Datatype) -> list[Any]:
+    field = _CONTENTS.get(datatype.name)
+    if field is None:
+        raise BadTensor(f"{of}: {datatype.name} comes in raw_input_contents alone")
+    values = list(getattr(item.contents, field))
+    if datatype is not BYTES:
+        return values
+    try:
+        return [value.decode() for value in values]
+    except UnicodeDecodeError:
+        raise BadTensor(f"{of}: an element is not UTF-8") from None
+
+
+def _output(item: Any) -> RequestedOutput:
+    of = f"output {item.name!r}"
+    if _UNSUPPORTED in item.parameters:
+        raise BadTensor(f"{of}: the parameter {_UNSUPPORTED} is not supported")
+    classes = 0
+    if "classification" in item.parameters:
+        classes = item.parameters["classification"].int64_param
+        if classes < 0:
+            raise BadTensor(f"{of}: classification is {classes}, not from 0 up")
+    return RequestedOutput(item.name, binary=True, classes=classes)

@@ -1,0 +1,247 @@
+"""One function a method, and the server."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import ParseDict
+
+from tieshare_service.inference import documents, errors, fixed
+from tieshare_service.inference.core import Core
+from tieshare_service.inference.datatypes import TABLE
+from tieshare_service.inference.rpc import codec
+from tieshare_service.inference.rpc.messages import MESSAGES
+
+_SERVICE = "inference.GRPCInferenceService"
+_GRACE_S = 2.0
+_KIND_CPU = 2
+
+CODES: Mapping[type[errors.InferenceError], grpc.StatusCode] = {
+    errors.BadBody: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.BadTensor: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.RunFailed: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    errors.NotLoaded: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ModelNotReady: grpc.StatusCode.UNAVAILABLE,
+}
+
+_log = logging.getLogger(__name__)
+
+Method = Callable[[Core, Any], Awaitable[Any]]
+
+
+async def _server_live(_core: Core, _request: Any) -> Any:
+    return {"live": True}
+
+
+async def _server_ready(core: Core, _request: Any) -> Any:
+    return {"ready": core.repository.ready}
+
+
+async def _model_ready(core: Core, request: Any) -> Any:
+    try:
+        core.repository.get(request.name, request.version or None)
+    except (errors.ModelNotFound, errors.ModelNotReady):
+        return {"ready": False}
+    return {"ready": True}
+
+
+async def _server_metadata(_core: Core, _request: Any) -> Any:
+    return documents.server_metadata()
+
+
+async def _model_metadata(core: Core, request: Any) -> Any:
+    return documents.model_metadata(core.repository, request.name, request.version or None)
+
+
+async def _model_config(core: Core, request: Any) -> Any:
+    document = documents.model_config(core.repository, request.name, request.version or None)
+    for tensor in (*document["input"], *document["output"]):
+        tensor["data_type"] = _NUMBERS[tensor["data_type"]]
+        tensor.pop("format", None)
+    for group in document["instance_group"]:
+        group["kind"] = _KIND_CPU
+    return {"config": document}
+
+
+async def _model_statistics(core: Core, request: Any) -> Any:
+    version = request.version or None
+    return documents.statistics(core.repository, core.metrics, request.name, version)
+
+
+async def _model_infer(core: Core, request: Any) -> Any:
+    return await core.infer(
+        request.model_name,
+        request.model_version or None,
+        lambda _model: codec.parse(request),
+        codec.encode,
+    )
+
+
+async def _repository_index(core: Core, request: Any) -> Any:
+    return {"models": documents.index(core.repository, only_ready=request.ready)}
+
+
+async def _load(core: Core, request: Any) -> Any:
+    if request.parameters:
+        raise errors.BadBody("a model is served as it lies in the folder: load takes no parameters")
+    await core.load(request.model_name)
+    return {}
+
+
+async def _unload(core: Core, request: Any) -> Any:
+    await core.unload(request.model_name)
+    return {}
+
+
+async def _trace_setting(_core: Core, request: Any) -> Any:
+    settings = {name: _listed(value) for name, value in fixed.TRACE.items()}
+    asked = {name: list(setting.value) or None for name, setting in request.settings.items()}
+    known = fixed.unchanged(settings, asked)
+    return {"settings": {name: {"value": value} for name, value in known.items()}}
+
+
+async def _log_settings(_core: Core, request: Any) -> Any:
+    asked = {
+        name: getattr(setting, setting.WhichOneof("parameter_choice") or "", None)
+        for name, setting in request.settings.items()
+    }
+    known = fixed.unchanged(fixed.LOGGING, asked)
+    return {"settings": {name: {_param(value): value} for name, value in known.items()}}
+
+
+async def _regions(_core: Core, request: Any) -> Any:
+    if request.name:
+        raise fixed.no_region(request.name)
+    return {}
+
+
+async def _register(_core: Core, request: Any) -> Any:
+    raise fixed.no_region(request.name)
+
+
+async def _unregister(_core: Core, _request: Any) -> Any:
+    return {}
+
+
+METHODS: Mapping[str, Method] = {
+    "ServerLive": _server_live,
+    "ServerReady": _server_ready,
+    "ServerMetadata": _server_metadata,
+    "ModelReady": _model_ready,
+    "ModelMetadata": _model_metadata,
+    "ModelConfig": _model_config,
+    "ModelStatistics": _model_statistics,
+    "ModelInfer": _model_infer,
+    "RepositoryIndex": _repository_index,
+    "RepositoryModelLoad": _load,
+    "RepositoryModelUnload": _unload,
+    "TraceSetting": _trace_setting,
+    "LogSettings": _log_settings,
+    "SystemSharedMemoryStatus": _regions,
+    "SystemSharedMemoryRegister": _register,
+    "SystemSharedMemoryUnregister": _unregister,
+    "CudaSharedMemoryStatus": _regions,
+    "CudaSharedMemoryRegister": _register,
+    "CudaSharedMemoryUnregister": _unregister,
+}
+
+_NUMBERS = {
+    "TYPE_STRING" if datatype.name == "BYTES" else f"TYPE_{datatype.name}": number
+    for number, datatype in enumerate(TABLE, start=1)
+}
+
+
+class RpcServer:
+    """Serves a core over gRPC from ``start`` to ``stop``, in the event loop that calls them."""
+
+    def __init__(self, core: Core, address: str, max_body_bytes: int) -> None:
+        options = [
+            ("grpc.max_receive_message_length", max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+        self._server = grpc.aio.server(options=options)
+        handlers = {name: _unary(core, name, method) for name, method in METHODS.items()}
+        handlers["ModelStreamInfer"] = _stream(core)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(_SERVICE, handlers),)
+        )
+        self.port = self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Answer from here on."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Let what runs end, for a moment."""
+        await self._server.stop(_GRACE_S)
+
+
+def _unary(core: Core, name: str, method: Method) -> Any:
+    answer_class = MESSAGES[f"{name}Response"]
+
+    async def handle(request: Any, context: Any) -> Any:
+        try:
+            answer = await method(core, request)
+        except errors.InferenceError as error:
+            await context.abort(CODES[type(error)], error.message)
+        except Exception:
+            _log.exception("%s failed", name)
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+        if isinstance(answer, dict):
+            return ParseDict(answer, answer_class(), ignore_unknown_fields=True)
+        return answer
+
+    return grpc.unary_unary_rpc_method_handler(
+        handle,
+        request_deserializer=MESSAGES[f"{name}Request"].FromString,
+        response_serializer=answer_class.SerializeToString,
+    )
+
+
+def _stream(core: Core) -> Any:
+    answer_class = MESSAGES["ModelStreamInferResponse"]
+
+    async def handle(requests: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield await _streamed(core, request, answer_class)
+
+    return grpc.stream_stream_rpc_method_handler(
+        handle,
+        request_deserializer=MESSAGES["ModelInferRequest"].FromString,
+        response_serializer=answer_class.SerializeToString,
+    )
+
+
+async def _streamed(core: Core, request: Any, answer_class: Any) -> Any:
+    """One answer of a stream, which goes on after an error."""
+    try:
+        answer = await _model_infer(core, request)
+    except errors.InferenceError as error:
+        return _failed(request, error.message, answer_class)
+    except Exception:
+        _log.exception("ModelStreamInfer failed")
+        return _failed(request, "internal error", answer_class)
+    if request.parameters["triton_enable_empty_final_response"].bool_param:
+        answer.parameters["triton_final_response"].bool_param = True
+    return answer_class(infer_response=answer)
+
+
+def _failed(request: Any, message: str, answer_class: Any) -> Any:
+    """With the identity of the request, by which a client finds whose error it is."""
+    return answer_class(error_message=message, infer_response={"id": request.id})
+
+
+def _listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def _param(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool_param"
+    return "string_param" if isinstance(value, str) else "uint32_param"
