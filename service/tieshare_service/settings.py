@@ -23,7 +23,9 @@ class Settings:
     ``poll_s``            how often an idle worker looks for a job.
     ``max_attempts``      a job whose worker died so often is failed.
     ``stop_s``            between asking a training process to end and killing it.
-    ``threads``           of one training process.
+    ``threads``           of one training process, and of one inference.
+    ``max_batch_rows``, ``max_queue_delay_us``, ``max_queue``  of inference requests that run
+                          together, wait for others to do so, and wait for one model.
     ``runner``            MODULE:FUNCTION that does a job; it has the signature of
                           ``tieshare.compress``.
     """
@@ -42,6 +44,9 @@ class Settings:
     poll_s: float = 0.2
     max_attempts: int = 5
     stop_s: float = 2.0
+    max_batch_rows: int = 64
+    max_queue_delay_us: int = 0
+    max_queue: int = 1000
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     runner: str = "tieshare.pipeline:compress"
 
@@ -56,12 +61,15 @@ class Settings:
             "heartbeat_s",
             "poll_s",
             "max_attempts",
+            "max_batch_rows",
+            "max_queue",
             "threads",
         ):
             if not getattr(self, name) > 0:
                 raise SettingsError("must be above 0", where=name)
-        if not self.stop_s >= 0:
-            raise SettingsError("must be at least 0", where="stop_s")
+        for name in ("stop_s", "max_queue_delay_us"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError("must be at least 0", where=name)
         if not self.lease_s >= 2 * self.heartbeat_s:
             raise SettingsError("must be at least twice heartbeat_s", where="lease_s")
         if not self.runner.partition(":")[2]:

@@ -54,7 +54,15 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
 
 @click.command()
 @settings_options(
-    "data_dir", "inference_host", "inference_port", "inference_grpc_port", "poll_s", "threads"
+    "data_dir",
+    "inference_host",
+    "inference_port",
+    "inference_grpc_port",
+    "poll_s",
+    "max_batch_rows",
+    "max_queue_delay_us",
+    "max_queue",
+    "threads",
 )
 @end_with_stdin_option
 def inference(settings: Settings, tied_to_stdin: bool) -> None:

@@ -24,6 +24,9 @@ from tieshare_service.settings import Settings
     "poll_s",
     "max_attempts",
     "stop_s",
+    "max_batch_rows",
+    "max_queue_delay_us",
+    "max_queue",
     "threads",
 )
 def serve(settings: Settings) -> None:

@@ -25,6 +25,9 @@ HELP: Mapping[str, str] = {
     "poll_s": "Seconds between two looks for new work or new models.",
     "max_attempts": "A job whose worker died so often is failed.",
     "stop_s": "Seconds from asking a training process to end to killing it.",
+    "max_batch_rows": "Samples of several inference requests that run together.",
+    "max_queue_delay_us": "Microseconds that an inference request waits for others; usually 0.",
+    "max_queue": "Inference requests that wait for one model; more are refused.",
     "threads": "Threads of one training process and of one inference; the machine's cores.",
 }
 

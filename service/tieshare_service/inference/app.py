@@ -1,13 +1,16 @@
 """The ASGI application: no framework between the server and an endpoint."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from tieshare_service.inference import errors
+from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.core import Core
 from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.encoding import decoded, encoded
@@ -23,6 +26,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 64 << 20
 _MESSAGE_LENGTH = 1000
+# a server says nothing but that the client has gone; one that does is not asked again at once
+_GONE_S = 0.1
 
 STATUSES: Mapping[type[errors.InferenceError], int] = {
     errors.BadBody: 400,
@@ -34,6 +39,9 @@ STATUSES: Mapping[type[errors.InferenceError], int] = {
     errors.ModelNotFound: 404,
     errors.NotLoaded: 400,
     errors.ModelNotReady: 503,
+    errors.Overloaded: 503,
+    errors.Expired: 503,
+    errors.ClientGone: 499,
 }
 
 _log = logging.getLogger(__name__)
@@ -88,7 +96,10 @@ class App:
                     return
                 if encoding := headers.get(b"content-encoding"):
                     body = await decoded(body, encoding, self._max_body_bytes)
-                reply = await endpoint(self._core, Call(model, version, headers, body))
+                gone = partial(_disconnected, receive)
+                reply = await endpoint(self._core, Call(model, version, headers, body, gone))
+            except errors.ClientGone:
+                return
             except errors.InferenceError as error:
                 reply = _error(STATUSES[type(error)], error.message)
             except Exception:
@@ -122,17 +133,26 @@ def create_app(
     poll_s: float = 0.2,
     max_body_bytes: int = MAX_BODY_BYTES,
     rpc_address: str | None = None,
+    limits: Limits | None = None,
 ) -> App:
     """An application over ``models_dir``, looked at every ``poll_s`` seconds.
 
-    ``threads`` is what one run may use, and how many long runs may go on at a time;
-    ``rpc_address``, HOST:PORT, is where gRPC is answered beside HTTP.
+    ``threads`` is what one run may use, and, without ``limits``, how many long runs may go on at a
+    time; ``rpc_address``, HOST:PORT, is where gRPC is answered beside HTTP.
     """
     repository = Repository(models_dir, threads)
     watcher = Watcher(repository, poll_s)
     return App(
-        Core(repository, watcher, DataPlane(threads), Metrics()), max_body_bytes, rpc_address
+        Core(repository, watcher, DataPlane(limits or Limits(workers=threads)), Metrics()),
+        max_body_bytes,
+        rpc_address,
     )
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the client, whose whole body has come, goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        await asyncio.sleep(_GONE_S)
 
 
 def _error(status: int, message: str) -> Reply:

@@ -2,13 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from tieshare_service.inference.data_plane import DataPlane
-from tieshare_service.inference.errors import InferenceError, RunFailed
+from tieshare_service.inference.data_plane import DataPlane, Gone
+from tieshare_service.inference.errors import (
+    ClientGone,
+    Expired,
+    InferenceError,
+    Overloaded,
+    RunFailed,
+)
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.repository import Repository
@@ -17,6 +23,13 @@ from tieshare_service.inference.types import InferRequest, InferResponse
 from tieshare_service.inference.watcher import Watcher
 
 Answer = TypeVar("Answer")
+
+_REASONS: Mapping[type[InferenceError], Reason] = {
+    Overloaded: "REJECTED",
+    Expired: "REJECTED",
+    ClientGone: "CANCELED",
+    RunFailed: "BACKEND",
+}
 
 
 @dataclass(frozen=True)
@@ -34,10 +47,11 @@ class Core:
         version: str | None,
         parse: Callable[[Model], InferRequest],
         encode: Callable[[InferResponse], Answer],
+        gone: Gone | None = None,
     ) -> Answer:
         """One request, from the form that it came in to the form of its answer, counted.
 
-        Raises an InferenceError.
+        ``gone`` ends when nobody waits for the answer any more. Raises an InferenceError.
         """
         arrived = time.perf_counter_ns()
         model = self.repository.get(name, version)
@@ -45,20 +59,21 @@ class Core:
         try:
             request = parse(model)
             parsed = time.perf_counter_ns()
-            response = await self.plane.infer(model, request)
+            response = await self.plane.infer(model, request, gone)
             answer = encode(response)
         except InferenceError as error:
-            reason: Reason = "BACKEND" if isinstance(error, RunFailed) else "OTHER"
-            statistics.failed(reason, time.perf_counter_ns() - arrived)
+            statistics.failed(_REASONS.get(type(error), "OTHER"), time.perf_counter_ns() - arrived)
             raise
-        began, ended = response.ran
+        ran = response.ran
         statistics.succeeded(
             Times(
-                queue=began - parsed,
+                queue=ran.began - parsed,
                 input=parsed - arrived,
-                infer=ended - began,
-                output=time.perf_counter_ns() - ended,
+                infer=ran.ended - ran.began,
+                output=time.perf_counter_ns() - ran.ended,
                 rows=_rows(request),
+                run_rows=ran.rows,
+                first=ran.first,
             )
         )
         return answer

@@ -1,12 +1,15 @@
-"""One request: checked against its model, then run where it keeps nobody waiting."""
+"""One request: checked against its model, run with others, and put together again."""
 
 import asyncio
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
 
+import numpy as np
+
+from tieshare_service.inference.batching import Lane, Limits
 from tieshare_service.inference.classes import classified
-from tieshare_service.inference.errors import BadTensor
+from tieshare_service.inference.errors import BadTensor, ClientGone
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.tensors import to_array
 from tieshare_service.inference.types import (
@@ -15,36 +18,43 @@ from tieshare_service.inference.types import (
     InferResponse,
     InputTensor,
     OutputTensor,
+    Ran,
     RequestedOutput,
     TensorSpec,
 )
 
-# a hop to a thread and back costs about 0.05 ms: below this the event loop runs it itself
-INLINE_S = 0.001
+Gone = Callable[[], Awaitable[None]]
+"""Ends when the client that waits for an answer has gone."""
 
 
 class DataPlane:
-    """Runs requests; at most ``workers`` long ones at a time."""
+    """Runs requests within its limits; used from one event loop."""
 
-    def __init__(self, workers: int) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="infer")
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="infer")
+        self._lanes: WeakKeyDictionary[Model, Lane] = WeakKeyDictionary()
 
-    async def infer(self, model: Model, request: InferRequest) -> InferResponse:
-        """The outputs asked for; exactly ONNX Runtime's for these inputs, never batched.
+    async def infer(self, model: Model, request: InferRequest, gone: Gone | None) -> InferResponse:
+        """The outputs asked for: ONNX Runtime's, maybe of a run with others' rows around them.
 
-        Raises BadTensor naming the input or output, or RunFailed.
+        Raises BadTensor naming the input or output, RunFailed, Overloaded, Expired, or ClientGone
+        where ``gone`` ends before a long run has begun.
         """
         feeds = _feeds(model, request.inputs)
         wanted = _wanted(model, request)
-        names = [spec.name for spec, _ in wanted]
-        elements = sum(feed.size for feed in feeds.values())
-        if model.pace.expected(elements) <= INLINE_S:
-            arrays, ran = _timed(model, names, feeds)
-        else:
-            loop = asyncio.get_running_loop()
-            arrays, ran = await loop.run_in_executor(self._pool, _timed, model, names, feeds)
+        names = tuple(spec.name for spec, _ in wanted)
+        lane = self._lanes.get(model)
+        if lane is None:
+            lane = self._lanes[model] = Lane(model, self._pool, self._limits)
+        pieces = list(lane.cut(feeds))
+        parts = [
+            await _unless_gone(lane.put(piece, names, request.timeout_s), gone) for piece in pieces
+        ]
+        ran = parts[0] if len(parts) == 1 else _whole(parts)
         outputs = tuple(
-            _output(spec, array, asked) for (spec, asked), array in zip(wanted, arrays, strict=True)
+            _output(spec, array, asked)
+            for (spec, asked), array in zip(wanted, ran.arrays, strict=True)
         )
         return InferResponse(model.name, model.version, request.id, outputs, ran)
 
@@ -53,13 +63,31 @@ class DataPlane:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _timed(
-    model: Model, names: Sequence[str], feeds: Mapping[str, Array]
-) -> tuple[list[Array], tuple[int, int]]:
-    """The outputs, and when the run began and ended."""
-    began = time.perf_counter_ns()
-    arrays = model.run(names, feeds)
-    return arrays, (began, time.perf_counter_ns())
+async def _unless_gone(running: "asyncio.Future[Ran]", gone: Gone | None) -> Ran:
+    """What was run; where that takes longer than a moment, as long as somebody waits for it."""
+    if gone is None:
+        return await running
+    await asyncio.sleep(0)  # by when a short run has ended
+    if running.done():
+        return running.result()
+    leaving = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise ClientGone("the client went away")
+    finally:
+        leaving.cancel()
+        running.cancel()
+
+
+def _whole(parts: Sequence[Ran]) -> Ran:
+    """Of a request that ran in pieces."""
+    arrays = [
+        np.concatenate(arrays) for arrays in zip(*(part.arrays for part in parts), strict=True)
+    ]
+    rows = sum(part.rows for part in parts)
+    return Ran(arrays, parts[0].began, parts[-1].ended, rows, first=True)
 
 
 def _feeds(model: Model, inputs: tuple[InputTensor, ...]) -> dict[str, Array]:

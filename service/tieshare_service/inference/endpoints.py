@@ -8,6 +8,7 @@ import orjson
 
 from tieshare_service.inference import documents, fixed, openapi, wire
 from tieshare_service.inference.core import Core
+from tieshare_service.inference.data_plane import Gone
 from tieshare_service.inference.errors import BadBody
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.types import InferRequest
@@ -18,12 +19,16 @@ _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: ``model`` and ``version`` from its path, headers by lower-case name."""
+    """A request: ``model`` and ``version`` from its path, headers by lower-case name.
+
+    ``gone`` ends when its client has gone.
+    """
 
     model: str
     version: str | None
     headers: Mapping[bytes, bytes]
     body: bytes
+    gone: Gone | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ async def infer(core: Core, call: Call) -> Reply:
             return wire.parse_raw(call.body, model.inputs)
         return wire.parse(call.body, length)
 
-    body, json_length = await core.infer(call.model, call.version, parse, wire.encode)
+    body, json_length = await core.infer(call.model, call.version, parse, wire.encode, call.gone)
     if json_length is None:
         return Reply(200, body)
     return Reply(200, body, b"application/octet-stream", json_length)

@@ -9,7 +9,10 @@ InferenceError
 ├── NotFound             no such thing
 │   └── ModelNotFound    no such model, or no such version of it
 ├── NotLoaded            a model that was asked to load can't
-└── ModelNotReady        it is still loading, or it failed to
+├── ModelNotReady        it is still loading, or it failed to
+├── Overloaded           too many requests wait for the model
+├── Expired              the request waited longer than its timeout
+└── ClientGone           nobody waits for the answer any more
 LoadFailed               a version that can't be served; ends in the index, not in an answer
 """
 
@@ -77,6 +80,24 @@ class ModelNotReady(InferenceError):
     """The model or version exists, but nothing of it can answer yet."""
 
     type = "inference-model-not-ready"
+
+
+class Overloaded(InferenceError):
+    """As many requests wait for the model as may."""
+
+    type = "inference-overloaded"
+
+
+class Expired(InferenceError):
+    """The request waited for its run longer than its timeout says."""
+
+    type = "inference-expired"
+
+
+class ClientGone(InferenceError):
+    """The client closed its connection before its request ran."""
+
+    type = "inference-client-gone"
 
 
 class LoadFailed(ServiceError):

@@ -39,7 +39,7 @@ _HISTOGRAMS = {
     "tieshare_inference_seconds": ("inference", "Time from a request's body to its answer."),
     "tieshare_queue_seconds": ("queue", "Time that a request waited for its run."),
     "tieshare_compute_seconds": ("compute", "Time of the run that answered a request."),
-    "tieshare_batch_rows": ("batch", "Samples in a request."),
+    "tieshare_batch_rows": ("batch", "Samples in a run."),
 }
 
 

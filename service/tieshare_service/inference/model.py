@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,19 @@ _WARM_UP_SIZES = (1, 32, 224)
 _REASON_LENGTH = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A version that has loaded and has run at least once."""
+    """A version that has loaded and has run at least once.
+
+    ``separate``: rows of its inputs do not depend on each other, so that the requests of several
+    clients may be rows of one run.
+    """
 
     name: str
     version: int
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    separate: bool
     pace: Pace = field(repr=False)
     session: Any = field(repr=False)
 
@@ -66,16 +71,11 @@ def load(path: Path, name: str, version: int, threads: int) -> Model:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise LoadFailed(_reason(error)) from error
-    model = Model(
-        name=name,
-        version=version,
-        inputs=_specs(session.get_inputs(), "input"),
-        outputs=_specs(session.get_outputs(), "output"),
-        pace=Pace(),
-        session=session,
-    )
-    _warm_up(model)
-    return model
+    inputs = _specs(session.get_inputs(), "input")
+    outputs = _specs(session.get_outputs(), "output")
+    model = Model(name, version, inputs, outputs, False, Pace(), session)
+    size = _warm_up(model)
+    return replace(model, separate=_is_separate(model, size))
 
 
 def _specs(arguments: Sequence[Any], kind: str) -> dict[str, TensorSpec]:
@@ -90,8 +90,11 @@ def _specs(arguments: Sequence[Any], kind: str) -> dict[str, TensorSpec]:
     return specs
 
 
-def _warm_up(model: Model) -> None:
-    """Run until one size of the free dimensions works, then once more for its time alone."""
+def _warm_up(model: Model) -> int:
+    """Run until one size of the free dimensions works, then once more for its time alone.
+
+    Returns that size.
+    """
     for size in _WARM_UP_SIZES:
         feeds = {name: _zeros(spec, size) for name, spec in model.inputs.items()}
         try:
@@ -100,8 +103,50 @@ def _warm_up(model: Model) -> None:
         except Exception as error:
             failure = error
         else:
-            return
+            return size
     raise LoadFailed(f"the first run failed: {_reason(failure)}")
+
+
+def _is_separate(model: Model, size: int) -> bool:
+    """Whether two samples give in one run what each gives alone: tried on made ones.
+
+    The first dimension of every input and output has to be free, too.
+    """
+    specs = (*model.inputs.values(), *model.outputs.values())
+    if not model.inputs or not all(spec.shape[:1] == (-1,) for spec in specs):
+        return False
+    rng = np.random.default_rng(0)
+    one, other = (
+        {name: _made(spec, size, rng) for name, spec in model.inputs.items()} for _ in range(2)
+    )
+    names = tuple(model.outputs)
+    try:
+        both = model.session.run(names, {k: np.concatenate([one[k], other[k]]) for k in one})
+        alone = [model.session.run(names, feeds) for feeds in (one, other)]
+    except Exception:  # not of two rows, or not of such numbers
+        return False
+    return all(
+        _is_near(together, np.concatenate(parts))
+        for together, *parts in zip(both, *alone, strict=True)
+    )
+
+
+def _made(spec: TensorSpec, free: int, rng: np.random.Generator) -> Array:
+    """One sample: of a normal distribution, or zeros and ones; empty strings."""
+    made = _zeros(spec, free)
+    if spec.datatype is not BYTES:
+        is_float = spec.datatype.dtype.kind == "f"
+        made[...] = rng.normal(size=made.shape) if is_float else rng.integers(0, 2, made.shape)
+    return made
+
+
+def _is_near(found: Array, expected: Array) -> bool:
+    if found.shape != expected.shape:
+        return False
+    if found.dtype.kind != "f":
+        return bool(np.array_equal(found, expected))
+    largest = np.abs(expected).max(initial=0)
+    return bool(np.allclose(found, expected, rtol=0, atol=1e-4 * largest, equal_nan=True))
 
 
 def _zeros(spec: TensorSpec, free: int) -> Array:

@@ -5,6 +5,7 @@ from pathlib import Path
 import uvicorn
 
 from tieshare_service.inference.app import create_app
+from tieshare_service.inference.batching import Limits
 from tieshare_service.settings import Settings
 
 
@@ -15,6 +16,12 @@ def run(settings: Settings) -> None:
         settings.inference_host,
         settings.inference_port,
         grpc_port=settings.inference_grpc_port,
+        limits=Limits(
+            settings.max_batch_rows,
+            settings.max_queue,
+            settings.max_queue_delay_us,
+            settings.threads,
+        ),
         threads=settings.threads,
         poll_s=settings.poll_s,
     )
@@ -26,6 +33,7 @@ def serve(
     port: int,
     *,
     grpc_port: int | None = None,
+    limits: Limits | None = None,
     threads: int = 1,
     poll_s: float = 0.2,
 ) -> None:
@@ -36,7 +44,7 @@ def serve(
     address = f"[{host}]" if ":" in host else host
     rpc_address = None if grpc_port is None else f"{address}:{grpc_port}"
     uvicorn.run(
-        create_app(models_dir, threads, poll_s, rpc_address=rpc_address),
+        create_app(models_dir, threads, poll_s, rpc_address=rpc_address, limits=limits),
         host=host,
         port=port,
         log_level="warning",

@@ -10,9 +10,9 @@ from typing import Any, Literal
 BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 BUCKETS_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
-Reason = Literal["REJECTED", "BACKEND", "OTHER"]
-REASONS: tuple[Reason, ...] = ("REJECTED", "BACKEND", "OTHER")
-"""Refused before it ran: too much is asked; by ONNX Runtime; for what it holds."""
+Reason = Literal["REJECTED", "CANCELED", "BACKEND", "OTHER"]
+REASONS: tuple[Reason, ...] = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+"""As too much waits; as nobody waits for it; by ONNX Runtime; for what it holds."""
 
 
 @dataclass(slots=True)
@@ -21,7 +21,8 @@ class Times:
 
     ``queue``   until its run began.
     ``input``   from its body to tensors, ``infer`` the run, ``output`` from tensors to the answer.
-    ``rows``    samples in it.
+    ``rows``    samples in it; ``run_rows`` in the run that it was a part of, the ``first`` or a
+                later one.
     """
 
     queue: int
@@ -29,6 +30,8 @@ class Times:
     infer: int
     output: int
     rows: int
+    run_rows: int
+    first: bool
 
     @property
     def total(self) -> int:
@@ -96,25 +99,27 @@ class ModelStatistics:
     failures: Counter[Reason] = field(default_factory=Counter)
 
     def succeeded(self, times: Times) -> None:
-        """One request was answered, by a run of its own."""
+        """One request was answered."""
         self.last_ms = time.time_ns() // 1_000_000
         self.rows += times.rows
-        self.runs += 1
         parts = {
             "compute_input": times.input,
             "compute_infer": times.infer,
             "compute_output": times.output,
         }
-        batch = self.batches[times.rows]
         for name, ns in parts.items():
             self.durations[name].add(ns)
-            batch[name].add(ns)
+        if times.first:
+            self.runs += 1
+            self.histograms["batch"].add(times.run_rows)
+            batch = self.batches[times.run_rows]
+            for name, ns in parts.items():
+                batch[name].add(ns)
         self.durations["queue"].add(times.queue)
         self.durations["success"].add(times.total)
         self.histograms["inference"].add(times.total / 1e9)
         self.histograms["queue"].add(times.queue / 1e9)
         self.histograms["compute"].add(times.infer / 1e9)
-        self.histograms["batch"].add(times.rows)
 
     def failed(self, reason: Reason, ns: int) -> None:
         """One request was refused."""

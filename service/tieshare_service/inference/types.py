@@ -1,11 +1,14 @@
 """Requests and responses of the protocol, whatever carried them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tieshare_service.inference.datatypes import Datatype
+
+TIMEOUT_S = 60.0
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -43,12 +46,16 @@ class RequestedOutput:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """``outputs`` empty means all of the model's, each as bytes if ``binary``."""
+    """``outputs`` empty means all of the model's, each as bytes if ``binary``.
+
+    ``timeout_s``: a request that has waited longer for its run is dropped.
+    """
 
     id: str
     inputs: tuple[InputTensor, ...]
     outputs: tuple[RequestedOutput, ...]
     binary: bool
+    timeout_s: float = TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +68,29 @@ class OutputTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """Outputs, and of the run they are from: when it began and ended, on perf_counter_ns.
+
+    ``rows``   samples in the whole run.
+    ``first``  whether these are the first of its requests.
+    """
+
+    arrays: Sequence[Array]
+    began: int
+    ended: int
+    rows: int
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InferResponse:
     """The results, in the order asked for, and the version that gave them.
 
-    ``ran``: when its run began and ended, on the clock of ``time.perf_counter_ns``.
+    ``ran``: the run that they are from.
     """
 
     model: str
     version: int
     id: str
     outputs: tuple[OutputTensor, ...]
-    ran: tuple[int, int]
+    ran: Ran

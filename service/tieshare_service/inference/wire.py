@@ -11,6 +11,7 @@ from tieshare_service.inference.datatypes import BY_NAME, BYTES
 from tieshare_service.inference.errors import BadBody, BadTensor
 from tieshare_service.inference.tensors import to_bytes, to_json
 from tieshare_service.inference.types import (
+    TIMEOUT_S,
     InferRequest,
     InferResponse,
     InputTensor,
@@ -38,7 +39,8 @@ def parse(body: bytes, header_length: int | None = None) -> InferRequest:
             )
         head, tail = memoryview(body)[:header_length], memoryview(body)[header_length:]
     document = _object(head)
-    binary = _flag(_parameters(document, "the request"), "binary_data_output", "the request", False)
+    parameters = _parameters(document, "the request")
+    binary = _flag(parameters, "binary_data_output", "the request", False)
     inputs, used = [], 0
     for item in _items(document, "inputs"):
         tensor, size = _input(item, tail[used:])
@@ -50,7 +52,17 @@ def parse(body: bytes, header_length: int | None = None) -> InferRequest:
     identity = document.get("id", "")
     if not isinstance(identity, str):
         raise BadBody("id is not a string")
-    return InferRequest(identity, tuple(inputs), tuple(outputs), binary)
+    return InferRequest(identity, tuple(inputs), tuple(outputs), binary, timeout_of(parameters))
+
+
+def timeout_of(parameters: Mapping[str, Any]) -> float:
+    """Seconds, of the parameter in microseconds, of which 0 is none; raises BadBody."""
+    timeout = parameters.get("timeout", 0)
+    if type(timeout) is str and timeout.isdigit() and len(timeout) < 19:
+        timeout = int(timeout)
+    if type(timeout) is not int or timeout < 0:
+        raise BadBody(f"timeout is {timeout!r}, not a number of microseconds from 0 up")
+    return timeout / 1e6 or TIMEOUT_S
 
 
 def parse_raw(body: bytes, inputs: Mapping[str, TensorSpec]) -> InferRequest:

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from tieshare_service.inference.app import App, create_app
+from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.core import Core
 from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.metrics import Metrics
@@ -64,7 +65,7 @@ def application(models_dir: Path) -> Iterator[Callable[..., App]]:
         repository = Repository(models_dir, threads=1)
         if sync:
             repository.sync()
-        planes.append(DataPlane(1))
+        planes.append(DataPlane(Limits()))
         core = Core(repository, Watcher(repository, 3600), planes[-1], Metrics())
         return App(core, max_body_bytes)
 

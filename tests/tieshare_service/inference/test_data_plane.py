@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tieshare_service.inference.data_plane import INLINE_S, DataPlane
+from tieshare_service.inference.batching import INLINE_S, Limits
+from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.datatypes import BY_NAME
 from tieshare_service.inference.errors import BadTensor
 from tieshare_service.inference.model import Model, load
@@ -34,7 +35,7 @@ two (float[n] a, int64[n] b) => (float[n] doubled, int64[n] same)
 
 @pytest.fixture
 def plane() -> Iterator[DataPlane]:
-    with closing(DataPlane(workers=1)) as one:
+    with closing(DataPlane(Limits())) as one:
         yield one
 
 
@@ -57,7 +58,7 @@ def _infer(
     plane: DataPlane, model: Model, inputs: list[InputTensor], *outputs: RequestedOutput
 ) -> InferResponse:
     request = InferRequest("7", tuple(inputs), outputs, binary=True)
-    return asyncio.run(plane.infer(model, request))
+    return asyncio.run(plane.infer(model, request, None))
 
 
 def test_all_outputs_come_in_the_models_order_unless_some_are_asked_for(
@@ -130,7 +131,7 @@ def _fake(seconds: float, during: Callable[[], object]) -> Model:
     spec = TensorSpec("x", BY_NAME["FP32"], (-1,))
     pace = Pace()
     pace.observe(1, seconds)
-    return Model("fake", 1, {"x": spec}, {"x": spec}, pace, _Session(during))
+    return Model("fake", 1, {"x": spec}, {"x": spec}, False, pace, _Session(during))
 
 
 def test_a_long_run_leaves_the_event_loop_free(plane: DataPlane) -> None:
@@ -139,7 +140,7 @@ def test_a_long_run_leaves_the_event_loop_free(plane: DataPlane) -> None:
     request = InferRequest("", (_input("x", "FP32", [1.0]),), (), binary=True)
 
     async def both() -> InferResponse:
-        running = asyncio.create_task(plane.infer(model, request))
+        running = asyncio.create_task(plane.infer(model, request, None))
         while not running.done() and not let_go.is_set():
             await asyncio.sleep(0)
             let_go.set()

@@ -11,7 +11,15 @@ US = 1000
 def _times(total_us: int, rows: int = 1) -> Times:
     """A tenth of it in the queue and before, half of it in the run."""
     tenth = total_us * US // 10
-    return Times(queue=tenth, input=tenth, infer=5 * tenth, output=3 * tenth, rows=rows)
+    return Times(
+        queue=tenth,
+        input=tenth,
+        infer=5 * tenth,
+        output=3 * tenth,
+        rows=rows,
+        run_rows=rows,
+        first=True,
+    )
 
 
 def test_nothing_answered_gives_no_samples_but_the_gauge() -> None:

@@ -16,9 +16,12 @@ from tieshare_service.inference.types import (
     InferResponse,
     InputTensor,
     OutputTensor,
+    Ran,
     RequestedOutput,
     TensorSpec,
 )
+
+RAN = Ran((), 0, 0, 1, True)
 
 
 def _input(**changes: Any) -> dict[str, Any]:
@@ -232,7 +235,7 @@ def test_any_value_in_any_field_is_read_or_refused(field: str, value: Any, tail:
 
 
 def _response(*outputs: OutputTensor) -> InferResponse:
-    return InferResponse("m", 3, "7", outputs, (0, 0))
+    return InferResponse("m", 3, "7", outputs, RAN)
 
 
 def _output(values: Any, datatype: str, binary: bool = False) -> OutputTensor:
@@ -271,7 +274,7 @@ def test_what_json_has_no_number_for_is_refused_and_goes_as_bytes(value: float) 
 
 
 def test_the_word_null_in_a_name_is_no_missing_number() -> None:
-    body, _ = wire.encode(InferResponse("null", 1, "", (_output([1.0], "FP32"),), (0, 0)))
+    body, _ = wire.encode(InferResponse("null", 1, "", (_output([1.0], "FP32"),), RAN))
     assert orjson.loads(body)["outputs"][0]["data"] == [1.0]
 
 

@@ -13,6 +13,7 @@ from tieshare_service.inference.types import (
     InputTensor,
     RequestedOutput,
 )
+from tieshare_service.inference.wire import timeout_of
 
 _CONTENTS: Mapping[str, str] = {
     "BOOL": "bool_contents",
@@ -40,7 +41,12 @@ def parse(message: Any) -> InferRequest:
         _input(item, memoryview(raw[place]) if raw else None)
         for place, item in enumerate(message.inputs)
     )
-    return InferRequest(message.id, inputs, tuple(map(_output, message.outputs)), binary=True)
+    outputs = tuple(map(_output, message.outputs))
+    timeout = {}
+    if "timeout" in message.parameters:
+        given = message.parameters["timeout"]
+        timeout["timeout"] = getattr(given, given.WhichOneof("parameter_choice") or "", None)
+    return InferRequest(message.id, inputs, outputs, True, timeout_of(timeout))
 
 
 def encode(response: InferResponse) -> Any:

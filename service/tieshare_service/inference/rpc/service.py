@@ -27,6 +27,9 @@ CODES: Mapping[type[errors.InferenceError], grpc.StatusCode] = {
     errors.ModelNotFound: grpc.StatusCode.NOT_FOUND,
     errors.NotLoaded: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ModelNotReady: grpc.StatusCode.UNAVAILABLE,
+    errors.Overloaded: grpc.StatusCode.UNAVAILABLE,
+    errors.Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.ClientGone: grpc.StatusCode.CANCELLED,
 }
 
 _log = logging.getLogger(__name__)

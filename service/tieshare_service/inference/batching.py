@@ -1,0 +1,212 @@
+"""The requests that wait for one model, run in turn: several in one run where its rows allow.
+
+Requests that come within one turn of the event loop, or while a run is going on, are put together.
+A short run stays on the event loop, to which a hop to a thread and back costs more; a long one goes
+to a thread, and a longer one is cut into pieces, between which others have their turn.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tieshare_service.inference.errors import Expired, Overloaded, RunFailed
+from tieshare_service.inference.model import Model
+from tieshare_service.inference.types import Array, Ran
+
+# a hop to a thread and back costs about 0.05 ms: below this the event loop runs it itself
+INLINE_S = 0.001
+# nobody waits longer than this for the piece of another one's request
+PIECE_S = 0.01
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of what waits and runs.
+
+    ``rows``      samples that are put together in one run.
+    ``requests``  that wait for one model; more are refused.
+    ``delay_us``  that a request waits for others to run with; 0: until the event loop's next turn.
+    ``workers``   long runs at a time.
+    """
+
+    rows: int = 64
+    requests: int = 1000
+    delay_us: int = 0
+    workers: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One request. ``alike``: what those have in common that can run together."""
+
+    feeds: Mapping[str, Array]
+    names: tuple[str, ...]
+    rows: int
+    expires: float
+    future: "asyncio.Future[Ran]"
+    alike: tuple[Any, ...] | None
+    elements: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.elements = sum(feed.size for feed in self.feeds.values())
+
+
+class Lane:
+    """Used from the event loop only."""
+
+    def __init__(self, model: Model, pool: ThreadPoolExecutor, limits: Limits) -> None:
+        self._model, self._pool, self._limits = model, pool, limits
+        self._waiting: deque[Waiting] = deque()
+        self._planned = False
+        self._running = 0
+
+    def put(
+        self, feeds: Mapping[str, Array], names: tuple[str, ...], timeout_s: float
+    ) -> "asyncio.Future[Ran]":
+        """Have a request run; the future raises RunFailed or Expired. Raises Overloaded."""
+        if len(self._waiting) >= self._limits.requests:
+            raise Overloaded(
+                f"{len(self._waiting)} requests wait for model {self._model.name!r} already"
+            )
+        self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Ran] = self._loop.create_future()
+        expires = self._loop.time() + timeout_s
+        alike, rows = self._alike(feeds, names)
+        self._waiting.append(Waiting(feeds, names, rows, expires, future, alike))
+        self._plan()
+        return future
+
+    def cut(self, feeds: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
+        """The feeds in pieces, each of which runs for a moment; whole where rows mean nothing."""
+        elements = sum(feed.size for feed in feeds.values())
+        pieces = 1
+        if self._model.separate and elements:
+            rows = len(next(iter(feeds.values())))
+            long = self._model.pace.expected(elements) / PIECE_S
+            pieces = min(max(int(long), 1), -(-rows // self._limits.rows))
+        if pieces == 1:
+            yield feeds
+            return
+        step = -(-rows // pieces)
+        for start in range(0, rows, step):
+            yield {name: feed[start : start + step] for name, feed in feeds.items()}
+
+    def _alike(
+        self, feeds: Mapping[str, Array], names: tuple[str, ...]
+    ) -> tuple[tuple[Any, ...] | None, int]:
+        """What others must have in common with it, and its rows."""
+        first = next(iter(feeds.values()))
+        rows = len(first) if first.ndim else 1
+        if not self._model.separate or any(len(feed) != rows for feed in feeds.values()):
+            return None, rows
+        return (names, *(feeds[name].shape[1:] for name in self._model.inputs)), rows
+
+    def _plan(self) -> None:
+        if self._planned or self._running >= self._limits.workers:
+            return
+        self._planned = True
+        if self._limits.delay_us:
+            self._loop.call_later(self._limits.delay_us / 1e6, self._turn)
+        else:
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._planned = False
+        batch = self._take()
+        if not batch:
+            return
+        elements = sum(item.elements for item in batch)
+        if self._model.pace.expected(elements) <= INLINE_S:
+            for item, result in zip(batch, self._results(batch), strict=True):
+                _settle(item, result)
+        else:
+            self._running += 1
+            running = self._loop.run_in_executor(self._pool, self._results, batch)
+            running.add_done_callback(lambda done: self._ended(batch, done))
+        if self._waiting:
+            self._plan()
+
+    def _ended(
+        self, batch: Sequence[Waiting], done: "asyncio.Future[list[Ran | Exception]]"
+    ) -> None:
+        self._running -= 1
+        if done.cancelled():
+            results: Sequence[Ran | Exception] = [Overloaded("the service stops")] * len(batch)
+        else:
+            results = done.result()
+        for item, result in zip(batch, results, strict=True):
+            _settle(item, result)
+        if self._waiting:
+            self._plan()
+
+    def _take(self) -> list[Waiting]:
+        """Those that run next: the first, and as many alike behind it as fit."""
+        batch: list[Waiting] = []
+        rows, now = 0, self._loop.time()
+        while self._waiting:
+            item = self._waiting[0]
+            if item.future.done():  # its client went away
+                self._waiting.popleft()
+                continue
+            if now > item.expires:
+                self._waiting.popleft()
+                _settle(item, Expired("the request waited longer than its timeout"))
+                continue
+            fits = rows + item.rows <= self._limits.rows
+            if batch and not (fits and item.alike is not None and item.alike == batch[0].alike):
+                break
+            batch.append(self._waiting.popleft())
+            rows += item.rows
+        return batch
+
+    def _results(self, batch: Sequence[Waiting]) -> list[Ran | Exception]:
+        """What each request gets, whatever happens."""
+        try:
+            return self._run(batch)
+        except Exception as error:
+            return [error] * len(batch)
+
+    def _run(self, batch: Sequence[Waiting]) -> list[Ran | Exception]:
+        """Parts of one run, or a run each if that one fails."""
+        if len(batch) == 1:
+            return [self._run_alone(batch[0])]
+        rows = sum(item.rows for item in batch)
+        feeds = {
+            name: np.concatenate([item.feeds[name] for item in batch]) for name in batch[0].feeds
+        }
+        began = time.perf_counter_ns()
+        try:
+            arrays = self._model.run(batch[0].names, feeds)
+        except RunFailed:  # by what one of them holds, which is no matter of the others
+            return [self._run_alone(item) for item in batch]
+        ended = time.perf_counter_ns()
+        results: list[Ran | Exception] = []
+        start = 0
+        for place, item in enumerate(batch):
+            own = [array[start : start + item.rows] for array in arrays]
+            results.append(Ran(own, began, ended, rows, first=place == 0))
+            start += item.rows
+        return results
+
+    def _run_alone(self, item: Waiting) -> Ran | Exception:
+        began = time.perf_counter_ns()
+        try:
+            arrays = self._model.run(item.names, item.feeds)
+        except RunFailed as error:
+            return error
+        return Ran(arrays, began, time.perf_counter_ns(), item.rows, first=True)
+
+
+def _settle(item: Waiting, result: Ran | Exception) -> None:
+    if item.future.done():
+        return
+    if isinstance(result, Exception):
+        item.future.set_exception(result)
+    else:
+        item.future.set_result(result)
