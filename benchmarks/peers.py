@@ -11,12 +11,14 @@ Each has ``path`` epochs with a penalty, if it has one, and ``retrain`` after it
 learns from the dense network as ours does. What is measured is the file that ONNX Runtime loads:
 bytes, with sparse tensors where that is smaller, and latency on one thread; ours is the shared
 file, and its packed one is named beside it.
-The test split is read once for each row. Results are kept in --out, network by network and method
-by method: what is there is not trained again. The chart is drawn of all that is there.
+Files are kept in --out, network by network and method by method: what is there is not trained
+again. All files of a network are measured one after another at the end, when nothing trains; the
+chart is drawn of all that was measured.
 """
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,15 +80,15 @@ def main() -> None:
     flags = _flags()
     print(machine("torch", "onnxruntime", "torch-pruning"), flush=True)
     flags.out.mkdir(parents=True, exist_ok=True)
-    for name in flags.names:
-        path = flags.out / f"{name}.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
-        bench = _bench(name, flags)
+    benches = {name: _bench(name, flags) for name in flags.names}
+    for bench in benches.values():
         for method in ("dense", *flags.methods):
-            if method not in found:
-                rows = _measured(bench, METHODS[method](bench))
-                found[method] = [asdict(row) for row in rows]
-                path.write_text(json.dumps(found, indent=1))
+            if not _folder(bench, method).exists():
+                _keep(METHODS[method](bench), _folder(bench, method))
+    for name, bench in benches.items():
+        methods = [method for method in METHODS if _folder(bench, method).exists()]
+        found = {m: [asdict(row) for row in _measured(bench, _folder(bench, m))] for m in methods}
+        (flags.out / f"{name}.json").write_text(json.dumps(found, indent=1))
         _print(name, found)
     draw({path.stem: json.loads(path.read_text()) for path in flags.out.glob("*.json")}, flags.out)
 
@@ -178,9 +180,27 @@ METHODS: Mapping[str, Callable[[Bench], Made]] = {
 }
 
 
-def _measured(bench: Bench, made: Made) -> Iterator[Row]:
+def _folder(bench: Bench, method: str) -> Path:
+    return bench.out / "files" / method.replace(" ", "-")
+
+
+def _keep(made: Made, folder: Path) -> None:
+    """Write FOLDER/K.onnx, and K.packed with the bytes of its packed form; all or nothing."""
+    unfinished = folder.with_suffix(".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for number, (model, packed) in enumerate(made, start=1):
+        onnx.save(model, unfinished / f"{number}.onnx")
+        if packed is not None:
+            (unfinished / f"{number}.packed").write_text(str(packed))
+    unfinished.rename(folder)
+
+
+def _measured(bench: Bench, folder: Path) -> Iterator[Row]:
     x, y = images(bench.data, "_test").numpy(), bench.data.arrays["y_test"]
-    for plain, packed in made:
+    for path in sorted(folder.glob("*.onnx")):
+        plain, beside = onnx.load(path), path.with_suffix(".packed")
+        packed = int(beside.read_text()) if beside.exists() else None
         model = min(plain, stored_sparse(plain), key=ModelProto.ByteSize)
         logits = predict(model, model.graph.output[0].name, [x])
         us = latencies({"": model}, [x[:32]])[""]
