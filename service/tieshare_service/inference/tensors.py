@@ -22,7 +22,10 @@ def to_array(tensor: InputTensor) -> Array:
     of its datatype or not as many elements as its shape.
     """
     data = tensor.data
-    flat = _from_json(tensor, data) if isinstance(data, list) else _from_bytes(tensor, data)
+    if isinstance(data, np.ndarray):
+        flat = _from_numbers(tensor, data)
+    else:
+        flat = _from_json(tensor, data) if isinstance(data, list) else _from_bytes(tensor, data)
     return flat.reshape(tensor.shape)
 
 
@@ -41,6 +44,24 @@ def to_bytes(values: Array, datatype: Datatype) -> bytes:
         piece = text.encode()
         pieces += (_LENGTH.pack(len(piece)), piece)
     return b"".join(pieces)
+
+
+def _from_numbers(tensor: InputTensor, numbers: Array) -> Array:
+    if len(numbers) != prod(tensor.shape):
+        raise _wrong_size(tensor, f"{len(numbers)} elements")
+    dtype = tensor.datatype.dtype
+    if dtype == numbers.dtype:
+        return numbers
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            flat: Array = numbers.astype(dtype)
+        in_range = bool(np.isfinite(flat).all())
+    else:
+        flat = numbers.astype(dtype)
+        in_range = np.array_equal(flat, numbers)
+    if not in_range:
+        raise _wrong_data(tensor, "an element is out of range")
+    return flat
 
 
 def _from_json(tensor: InputTensor, data: list[Any]) -> Array:

@@ -24,12 +24,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class InputTensor:
-    """An input as it came: ``data`` is a list (JSON, flat or nested) or little-endian bytes."""
+    """An input as it came.
+
+    ``data``: JSON, a list that is flat or nested, or a flat array of float64, int64 or uint64 for
+    a datatype of that kind; or else little-endian bytes.
+    """
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
-    data: list[Any] | memoryview
+    data: list[Any] | Array | memoryview
 
 
 @dataclass(frozen=True, slots=True)

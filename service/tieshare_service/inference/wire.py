@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from tieshare_service.inference import fast_json
 from tieshare_service.inference.datatypes import BY_NAME, BYTES
 from tieshare_service.inference.errors import BadBody, BadTensor
 from tieshare_service.inference.tensors import to_bytes, to_json
@@ -38,7 +39,11 @@ def parse(body: bytes, header_length: int | None = None) -> InferRequest:
                 f"but the body has {len(body)} bytes"
             )
         head, tail = memoryview(body)[:header_length], memoryview(body)[header_length:]
-    document = _object(head)
+    document = None
+    if header_length is None and len(body) >= fast_json.LEAST:
+        document = fast_json.read(body)
+    if document is None:
+        document = _object(head)
     parameters = _parameters(document, "the request")
     binary = _flag(parameters, "binary_data_output", "the request", False)
     inputs, used = [], 0
@@ -214,7 +219,7 @@ def _input(item: Any, tail: memoryview) -> tuple[InputTensor, int]:
     parameters = _parameters(item, of)
     if "binary_data_size" not in parameters:
         data: Any = item.get("data")
-        if not isinstance(data, list):
+        if not isinstance(data, (list, np.ndarray)):
             raise BadTensor(f"{of} has neither a list as data nor binary_data_size")
         return InputTensor(name, BY_NAME[datatype], tuple(shape), data), 0
     size = parameters["binary_data_size"]

@@ -1,5 +1,7 @@
 """The HTTP body: every length is checked, every part that is missing or wrong is named."""
 
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tieshare_service.inference import wire
-from tieshare_service.inference.datatypes import BY_NAME
+from tieshare_service.inference import fast_json, wire
+from tieshare_service.inference.datatypes import BY_NAME, TABLE
 from tieshare_service.inference.errors import BadBody, BadTensor, InferenceError
 from tieshare_service.inference.tensors import to_array
 from tieshare_service.inference.types import (
@@ -289,3 +291,82 @@ def test_the_index_request_may_be_empty(body: bytes, ready: bool) -> None:
 def test_a_wrong_index_request_is_refused(body: bytes) -> None:
     with pytest.raises(BadBody):
         wire.parse_index(body)
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Every JSON body is long enough to be read fast; whether each was."""
+    seen: list[bool] = []
+
+    def read(head: bytes) -> dict[str, Any] | None:
+        document = fast_json.read(head)
+        seen.append(document is not None)
+        return document
+
+    monkeypatch.setattr(wire, "fast_json", SimpleNamespace(read=read, LEAST=0))
+    return seen
+
+
+@pytest.mark.parametrize(
+    "datatype", [one.name for one in TABLE if one.name not in ("BOOL", "BYTES")]
+)
+def test_numbers_are_read_fast_and_are_the_same(fast: list[bool], datatype: str) -> None:
+    body = orjson.dumps({"inputs": [_input(datatype=datatype, shape=[3], data=[1, 0, 2])]})
+    (tensor,) = wire.parse(body).inputs
+    assert fast == [True]
+    array = to_array(tensor)
+    assert array.dtype == BY_NAME[datatype].dtype
+    assert array.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data", "shape"),
+    [
+        ("FP32", [[1.5, 2.0]], [1, 2]),
+        ("FP32", [1.0, [2.0]], [2]),
+        ("FP32", [True, 2.0], [2]),
+        ("FP32", [None, 2.0], [2]),
+        ("FP32", ["1", 2.0], [2]),
+        ("FP32", [1e39, 2.0], [2]),
+        ("FP32", [1.0], [2]),
+        ("FP16", [65504.0, 1e5], [2]),
+        ("INT32", [1.5, 2], [2]),
+        ("INT32", [2**31, 2], [2]),
+        ("INT64", [-(2**63), 2**63 - 1], [2]),
+        ("UINT64", [2**64 - 1, 0], [2]),
+        ("UINT8", [-1, 2], [2]),
+        ("UINT8", [255, 256], [2]),
+        ("INT8", [], [0]),
+        ("BOOL", [True, False], [2]),
+        ("BYTES", ["a", "[b"], [2]),
+        ("FP64", [1.0, 2.0], [2]),
+        ("FP99", [1.0, 2.0], [2]),
+    ],
+)
+def test_both_ways_to_read_give_the_same_or_refuse_alike(
+    fast: list[bool], monkeypatch: pytest.MonkeyPatch, datatype: str, data: Any, shape: list[int]
+) -> None:
+    body = orjson.dumps({"inputs": [_input(datatype=datatype, shape=shape, data=data)]})
+
+    def read() -> Any:
+        try:
+            (tensor,) = wire.parse(body).inputs
+            array = to_array(tensor)
+        except InferenceError as error:
+            return type(error), error.message
+        return array.dtype, array.shape, array.tolist()
+
+    quick = read()
+    monkeypatch.setattr(wire, "fast_json", SimpleNamespace(LEAST=1 << 30))
+    assert quick == read()
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists))
+def test_any_data_is_read_alike(data: Any) -> None:
+    body = json.dumps({"inputs": [_input(data=data)], "id": "7"}).encode()
+    found = fast_json.read(body)
+    if found is not None:
+        expected = orjson.loads(body)
+        (one,), (other,) = found.pop("inputs"), expected.pop("inputs")
+        assert one.pop("data").tolist() == other.pop("data")
+        assert (one, found) == (other, expected)
