@@ -34,8 +34,9 @@ def draw(networks: Mapping[str, Mapping[str, Rows]], folder: Path) -> None:
 
 def _chart(chart: Axes, methods: Mapping[str, Rows], key: str) -> None:
     (dense,) = methods["dense"]
-    for method, (colour, marker) in STYLES.items():
-        rows = sorted(methods.get(method, ()), key=lambda row: row[key])
+    for method in (known for known in STYLES if known in methods):
+        colour, marker = STYLES[method]
+        rows = sorted(methods[method], key=lambda row: row[key])
         shown = [row for row in rows if row["accuracy"] >= dense["accuracy"] - _SHOWN]
         x, y = [row[key] for row in shown], [100 * row["accuracy"] for row in shown]
         chart.plot(x, y, marker, color=colour, label=method, linestyle="-", linewidth=0.8)
