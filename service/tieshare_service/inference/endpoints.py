@@ -138,8 +138,15 @@ async def no_region(_core: Core, call: Call) -> Reply:
     raise fixed.no_region(call.model)
 
 
-async def forget_regions(_core: Core, _call: Call) -> Reply:
+async def register_region(_core: Core, call: Call) -> Reply:
+    """Of shared memory: refused."""
+    wire.parse_object(call.body)
+    raise fixed.no_region(call.model)
+
+
+async def forget_regions(_core: Core, call: Call) -> Reply:
     """Of shared memory: of none, nothing has to be forgotten."""
+    wire.parse_object(call.body)
     return _json({})
 
 
@@ -163,7 +170,7 @@ for _kind in ("systemsharedmemory", "cudasharedmemory"):
         f"/v2/{_kind}/status": {"GET": no_regions},
         f"/v2/{_kind}/unregister": {"POST": forget_regions},
         f"/v2/{_kind}/region/{{model}}/status": {"GET": no_region},
-        f"/v2/{_kind}/region/{{model}}/register": {"POST": no_region},
+        f"/v2/{_kind}/region/{{model}}/register": {"POST": register_region},
         f"/v2/{_kind}/region/{{model}}/unregister": {"POST": forget_regions},
     }
 

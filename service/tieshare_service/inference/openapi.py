@@ -180,10 +180,10 @@ def _fixed() -> dict[str, Any]:
         region = f"{prefix}/region/{{model}}"
         paths |= {
             f"{prefix}/status": {"get": _get(f"get{name}Regions", none, "Regions")},
-            f"{prefix}/unregister": {"post": _post(f"forget{name}Regions", none, ())},
+            f"{prefix}/unregister": {"post": _post(f"forget{name}Regions", none, ("400",))},
             f"{region}/status": named | {"get": _no_region(f"get{name}Region")},
-            f"{region}/register": named | {"post": _no_region(f"register{name}Region")},
-            f"{region}/unregister": named | {"post": _post(f"forget{name}Region", none, ())},
+            f"{region}/register": named | {"post": _register(f"register{name}Region")},
+            f"{region}/unregister": named | {"post": _post(f"forget{name}Region", none, ("400",))},
         }
     return paths
 
@@ -191,6 +191,12 @@ def _fixed() -> dict[str, Any]:
 def _no_region(operation: str) -> dict[str, Any]:
     summary = "There are no regions of shared memory: tensors come in the request"
     return {"operationId": operation, "summary": summary, "responses": _refusals("404", "413")}
+
+
+def _register(operation: str) -> dict[str, Any]:
+    refused = _post(operation, "Refused: tensors come in the request")
+    del refused["responses"]["200"]
+    return refused
 
 
 def _post(
