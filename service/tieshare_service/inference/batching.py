@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class Limits:
 class Waiting:
     """One request. ``alike``: what those have in common that can run together."""
 
+    model: Model
     feeds: Mapping[str, Array]
     names: tuple[str, ...]
     rows: int
@@ -58,10 +60,10 @@ class Waiting:
 
 
 class Lane:
-    """Used from the event loop only."""
+    """Used from the event loop only; it does not keep its model alive, its requests do."""
 
     def __init__(self, model: Model, pool: ThreadPoolExecutor, limits: Limits) -> None:
-        self._model, self._pool, self._limits = model, pool, limits
+        self._known, self._pool, self._limits = ref(model), pool, limits
         self._waiting: deque[Waiting] = deque()
         self._planned = False
         self._running = 0
@@ -70,25 +72,24 @@ class Lane:
         self, feeds: Mapping[str, Array], names: tuple[str, ...], timeout_s: float
     ) -> "asyncio.Future[Ran]":
         """Have a request run; the future raises RunFailed or Expired. Raises Overloaded."""
+        model = self._model
         if len(self._waiting) >= self._limits.requests:
-            raise Overloaded(
-                f"{len(self._waiting)} requests wait for model {self._model.name!r} already"
-            )
+            raise Overloaded(f"{len(self._waiting)} requests wait for model {model.name!r} already")
         self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Ran] = self._loop.create_future()
         expires = self._loop.time() + timeout_s
-        alike, rows = self._alike(feeds, names)
-        self._waiting.append(Waiting(feeds, names, rows, expires, future, alike))
+        alike, rows = _alike(model, feeds, names)
+        self._waiting.append(Waiting(model, feeds, names, rows, expires, future, alike))
         self._plan()
         return future
 
     def cut(self, feeds: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
         """The feeds in pieces, each of which runs for a moment; whole where rows mean nothing."""
-        elements = sum(feed.size for feed in feeds.values())
+        model, elements = self._model, sum(feed.size for feed in feeds.values())
         pieces = 1
-        if self._model.separate and elements:
+        if model.separate and elements:
             rows = len(next(iter(feeds.values())))
-            long = self._model.pace.expected(elements) / PIECE_S
+            long = model.pace.expected(elements) / PIECE_S
             pieces = min(max(int(long), 1), -(-rows // self._limits.rows))
         if pieces == 1:
             yield feeds
@@ -97,15 +98,12 @@ class Lane:
         for start in range(0, rows, step):
             yield {name: feed[start : start + step] for name, feed in feeds.items()}
 
-    def _alike(
-        self, feeds: Mapping[str, Array], names: tuple[str, ...]
-    ) -> tuple[tuple[Any, ...] | None, int]:
-        """What others must have in common with it, and its rows."""
-        first = next(iter(feeds.values()))
-        rows = len(first) if first.ndim else 1
-        if not self._model.separate or any(len(feed) != rows for feed in feeds.values()):
-            return None, rows
-        return (names, *(feeds[name].shape[1:] for name in self._model.inputs)), rows
+    @property
+    def _model(self) -> Model:
+        """Who calls with a request for it holds it."""
+        model = self._known()
+        assert model is not None  # noqa: S101
+        return model
 
     def _plan(self) -> None:
         if self._planned or self._running >= self._limits.workers:
@@ -122,12 +120,12 @@ class Lane:
         if not batch:
             return
         elements = sum(item.elements for item in batch)
-        if self._model.pace.expected(elements) <= INLINE_S:
-            for item, result in zip(batch, self._results(batch), strict=True):
+        if batch[0].model.pace.expected(elements) <= INLINE_S:
+            for item, result in zip(batch, _results(batch), strict=True):
                 _settle(item, result)
         else:
             self._running += 1
-            running = self._loop.run_in_executor(self._pool, self._results, batch)
+            running = self._loop.run_in_executor(self._pool, _results, batch)
             running.add_done_callback(lambda done: self._ended(batch, done))
         if self._waiting:
             self._plan()
@@ -165,42 +163,54 @@ class Lane:
             rows += item.rows
         return batch
 
-    def _results(self, batch: Sequence[Waiting]) -> list[Ran | Exception]:
-        """What each request gets, whatever happens."""
-        try:
-            return self._run(batch)
-        except Exception as error:
-            return [error] * len(batch)
 
-    def _run(self, batch: Sequence[Waiting]) -> list[Ran | Exception]:
-        """Parts of one run, or a run each if that one fails."""
-        if len(batch) == 1:
-            return [self._run_alone(batch[0])]
-        rows = sum(item.rows for item in batch)
-        feeds = {
-            name: np.concatenate([item.feeds[name] for item in batch]) for name in batch[0].feeds
-        }
-        began = time.perf_counter_ns()
-        try:
-            arrays = self._model.run(batch[0].names, feeds)
-        except RunFailed:  # by what one of them holds, which is no matter of the others
-            return [self._run_alone(item) for item in batch]
-        ended = time.perf_counter_ns()
-        results: list[Ran | Exception] = []
-        start = 0
-        for place, item in enumerate(batch):
-            own = [array[start : start + item.rows] for array in arrays]
-            results.append(Ran(own, began, ended, rows, first=place == 0))
-            start += item.rows
-        return results
+def _alike(
+    model: Model, feeds: Mapping[str, Array], names: tuple[str, ...]
+) -> tuple[tuple[Any, ...] | None, int]:
+    """What others must have in common with it, and its rows."""
+    first = next(iter(feeds.values()), None)
+    rows = len(first) if first is not None and first.ndim else 1
+    if not model.separate or any(len(feed) != rows for feed in feeds.values()):
+        return None, rows
+    return (names, *(feeds[name].shape[1:] for name in model.inputs)), rows
 
-    def _run_alone(self, item: Waiting) -> Ran | Exception:
-        began = time.perf_counter_ns()
-        try:
-            arrays = self._model.run(item.names, item.feeds)
-        except RunFailed as error:
-            return error
-        return Ran(arrays, began, time.perf_counter_ns(), item.rows, first=True)
+
+def _results(batch: Sequence[Waiting]) -> list[Ran | Exception]:
+    """What each request gets, whatever happens."""
+    try:
+        return _run(batch)
+    except Exception as error:
+        return [error] * len(batch)
+
+
+def _run(batch: Sequence[Waiting]) -> list[Ran | Exception]:
+    """Parts of one run, or a run each if that one fails."""
+    if len(batch) == 1:
+        return [_run_alone(batch[0])]
+    rows = sum(item.rows for item in batch)
+    feeds = {name: np.concatenate([item.feeds[name] for item in batch]) for name in batch[0].feeds}
+    began = time.perf_counter_ns()
+    try:
+        arrays = batch[0].model.run(batch[0].names, feeds)
+    except RunFailed:  # by what one of them holds, which is no matter of the others
+        return [_run_alone(item) for item in batch]
+    ended = time.perf_counter_ns()
+    results: list[Ran | Exception] = []
+    start = 0
+    for place, item in enumerate(batch):
+        own = [array[start : start + item.rows] for array in arrays]
+        results.append(Ran(own, began, ended, rows, first=place == 0))
+        start += item.rows
+    return results
+
+
+def _run_alone(item: Waiting) -> Ran | Exception:
+    began = time.perf_counter_ns()
+    try:
+        arrays = item.model.run(item.names, item.feeds)
+    except RunFailed as error:
+        return error
+    return Ran(arrays, began, time.perf_counter_ns(), item.rows, first=True)
 
 
 def _settle(item: Waiting, result: Ran | Exception) -> None:

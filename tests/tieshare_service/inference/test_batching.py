@@ -1,7 +1,9 @@
 """Requests that wait for one model: who runs with whom, who is dropped, and who gets what."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -244,6 +246,24 @@ def test_a_client_that_goes_is_not_waited_for(plane: DataPlane, leaves: bool) ->
 
     asyncio.run(run())
     assert runs == ([1] if leaves else [1, 1])
+
+
+def test_a_model_that_went_is_not_kept(plane: DataPlane) -> None:
+    model, _ = _model()
+    asyncio.run(plane.infer(model, _request(1), None))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_model_without_inputs_runs(plane: DataPlane, tmp_path: Path) -> None:
+    text = "m () => (float[1] y) { y = Constant <value = float[1] {7}> () }"
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx.parser.parse_model(OPSET + text).SerializeToString())
+    request = InferRequest("", (), (), True)
+    response = asyncio.run(plane.infer(load(path, "m", 1, 1), request, None))
+    assert response.outputs[0].array.tolist() == [7.0]
 
 
 OPSET = '<ir_version: 9, opset_import: ["" : 17]>'
