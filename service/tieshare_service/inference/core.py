@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from tieshare_service.inference.data_plane import DataPlane, Gone
 from tieshare_service.inference.errors import (
+    BadBody,
     ClientGone,
     Expired,
     InferenceError,
@@ -78,8 +79,13 @@ class Core:
         )
         return answer
 
-    async def load(self, name: str) -> None:
-        """Load the versions in the folder again. Raises ModelNotFound, NotLoaded."""
+    async def load(self, name: str, parameters: Collection[str]) -> None:
+        """Load the versions in the folder again. Raises ModelNotFound, NotLoaded.
+
+        BadBody: by ``parameters`` a client would have it load something else.
+        """
+        if parameters:
+            raise BadBody("a model is served as it lies in the folder: load takes no parameters")
         change = partial(self.repository.load, name)
         await asyncio.wrap_future(self.watcher.ask(change))
 

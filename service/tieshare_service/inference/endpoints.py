@@ -105,9 +105,7 @@ async def repository_index(core: Core, call: Call) -> Reply:
 
 async def load_model(core: Core, call: Call) -> Reply:
     """Load the versions in the folder again, those of an unloaded model too."""
-    if wire.parse_parameters(call.body):
-        raise BadBody("a model is served as it lies in the folder: load takes no parameters")
-    await core.load(call.model)
+    await core.load(call.model, wire.parse_parameters(call.body))
     return _json({})
 
 

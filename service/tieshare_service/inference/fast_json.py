@@ -37,11 +37,11 @@ def _document(root: Any, head: bytes) -> dict[str, Any] | None:
     inputs = [_input(item) for item in root["inputs"]]
     # one for the inputs, two for each, one for the outputs: with more of them, lists are nested
     lists = 1 + 2 * len(inputs) + ("outputs" in document)
-    return document | {"inputs": inputs} if _has_lists(head, lists) else None
+    return document | {"inputs": inputs} if _has_at_most(head, lists) else None
 
 
-def _has_lists(head: bytes, most: int) -> bool:
-    """Whether there are no more than so many; searching is much faster than counting."""
+def _has_at_most(head: bytes, most: int) -> bool:
+    """Whether no more than so many lists begin; searching is much faster than counting."""
     place = -1
     for _ in range(most):
         place = head.find(b"[", place + 1)

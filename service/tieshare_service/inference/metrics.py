@@ -1,39 +1,23 @@
 """Statistics in Prometheus' text format, under the names that Triton has for them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from tieshare_service.inference.statistics import REASONS, Histogram, ModelStatistics
 
 _Model = tuple[str, int]
 
-_COUNTERS: dict[str, tuple[str, Callable[[ModelStatistics], int]]] = {
-    "nv_inference_request_success": (
-        "Inference requests answered.",
-        lambda one: one.durations["success"].count,
-    ),
-    "nv_inference_count": ("Samples answered.", lambda one: one.rows),
-    "nv_inference_exec_count": ("Runs of the model.", lambda one: one.runs),
-    "nv_inference_request_duration_us": (
-        "Microseconds of the requests answered.",
-        lambda one: one.durations["success"].ns // 1000,
-    ),
-    "nv_inference_queue_duration_us": (
-        "Microseconds that requests waited for their run.",
-        lambda one: one.durations["queue"].ns // 1000,
-    ),
-    "nv_inference_compute_input_duration_us": (
-        "Microseconds from bodies to tensors.",
-        lambda one: one.durations["compute_input"].ns // 1000,
-    ),
-    "nv_inference_compute_infer_duration_us": (
-        "Microseconds of runs.",
-        lambda one: one.durations["compute_infer"].ns // 1000,
-    ),
-    "nv_inference_compute_output_duration_us": (
-        "Microseconds from tensors to answers.",
-        lambda one: one.durations["compute_output"].ns // 1000,
-    ),
+_COUNTERS: Mapping[str, tuple[str, Callable[[ModelStatistics], int]]] = {
+    "request_success": ("Inference requests answered.", lambda one: one.durations["success"].count),
+    "count": ("Samples answered.", lambda one: one.rows),
+    "exec_count": ("Runs of the model.", lambda one: one.runs),
+}
+_DURATIONS = {
+    "request": ("success", "Microseconds of the requests answered."),
+    "queue": ("queue", "Microseconds that requests waited for their run."),
+    "compute_input": ("compute_input", "Microseconds from bodies to tensors."),
+    "compute_infer": ("compute_infer", "Microseconds of runs."),
+    "compute_output": ("compute_output", "Microseconds from tensors to answers."),
 }
 _HISTOGRAMS = {
     "tieshare_inference_seconds": ("inference", "Time from a request's body to its answer."),
@@ -69,8 +53,13 @@ class Metrics:
             lines.append(f'tieshare_http_answers_total{{status="{status}"}} {count}')
         models = sorted(self._models.items())
         for name, (text, value) in _COUNTERS.items():
+            lines += _head(f"nv_inference_{name}", "counter", text)
+            lines += (f"nv_inference_{name}{{{_labels(key)}}} {value(one)}" for key, one in models)
+        for part, (kind, text) in _DURATIONS.items():
+            name = f"nv_inference_{part}_duration_us"
             lines += _head(name, "counter", text)
-            lines += (f"{name}{{{_labels(key)}}} {value(one)}" for key, one in models)
+            for key, one in models:
+                lines.append(f"{name}{{{_labels(key)}}} {one.durations[kind].ns // 1000}")
         name = "nv_inference_request_failure"
         lines += _head(name, "counter", "Inference requests refused.")
         for key, one in models:

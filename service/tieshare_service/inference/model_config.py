@@ -2,10 +2,9 @@
 
 from typing import Any
 
+from tieshare_service.inference.datatypes import BYTES, Datatype
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.types import TensorSpec
-
-_NAMES = {"BYTES": "TYPE_STRING"}
 
 
 def config_of(model: Model) -> dict[str, Any]:
@@ -28,10 +27,14 @@ def config_of(model: Model) -> dict[str, Any]:
     }
 
 
+def type_name(datatype: Datatype) -> str:
+    """Of the DataType that a configuration has for it."""
+    return "TYPE_STRING" if datatype is BYTES else f"TYPE_{datatype.name}"
+
+
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    name = spec.datatype.name
     return {
         "name": spec.name,
-        "data_type": _NAMES.get(name, f"TYPE_{name}"),
+        "data_type": type_name(spec.datatype),
         "dims": list(spec.shape),
     }

@@ -66,13 +66,11 @@ class Histogram:
         self.total += value
 
 
-def _durations() -> dict[str, Duration]:
-    names = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
-    return {name: Duration() for name in names}
+_OF_A_RUN = ("compute_input", "compute_infer", "compute_output")
 
 
-def _batch_durations() -> dict[str, Duration]:
-    return {name: Duration() for name in ("compute_input", "compute_infer", "compute_output")}
+def _durations(*names: str) -> dict[str, Duration]:
+    return {name: Duration() for name in (*names, *_OF_A_RUN)}
 
 
 def _histograms() -> dict[str, Histogram]:
@@ -91,9 +89,11 @@ class ModelStatistics:
     last_ms: int = 0
     rows: int = 0
     runs: int = 0
-    durations: dict[str, Duration] = field(default_factory=_durations)
+    durations: dict[str, Duration] = field(
+        default_factory=lambda: _durations("success", "fail", "queue")
+    )
     batches: defaultdict[int, dict[str, Duration]] = field(
-        default_factory=lambda: defaultdict(_batch_durations)
+        default_factory=lambda: defaultdict(_durations)
     )
     histograms: dict[str, Histogram] = field(default_factory=_histograms)
     failures: Counter[Reason] = field(default_factory=Counter)
@@ -102,11 +102,7 @@ class ModelStatistics:
         """One request was answered."""
         self.last_ms = time.time_ns() // 1_000_000
         self.rows += times.rows
-        parts = {
-            "compute_input": times.input,
-            "compute_infer": times.infer,
-            "compute_output": times.output,
-        }
+        parts = dict(zip(_OF_A_RUN, (times.input, times.infer, times.output), strict=True))
         for name, ns in parts.items():
             self.durations[name].add(ns)
         if times.first:

@@ -8,11 +8,17 @@ import numpy as np
 import orjson
 
 from tieshare_service.inference import fast_json
-from tieshare_service.inference.datatypes import BY_NAME, BYTES
+from tieshare_service.inference.checks import (
+    classes_of,
+    datatype_of,
+    refuse_regions,
+    shape_of,
+    timeout_of,
+)
+from tieshare_service.inference.datatypes import BYTES
 from tieshare_service.inference.errors import BadBody, BadTensor
 from tieshare_service.inference.tensors import to_bytes, to_json
 from tieshare_service.inference.types import (
-    TIMEOUT_S,
     InferRequest,
     InferResponse,
     InputTensor,
@@ -22,7 +28,6 @@ from tieshare_service.inference.types import (
 )
 
 _NO_BYTES = memoryview(b"")
-_UNSUPPORTED = ("shared_memory_region",)
 
 
 def parse(body: bytes, header_length: int | None = None) -> InferRequest:
@@ -58,16 +63,6 @@ def parse(body: bytes, header_length: int | None = None) -> InferRequest:
     if not isinstance(identity, str):
         raise BadBody("id is not a string")
     return InferRequest(identity, tuple(inputs), tuple(outputs), binary, timeout_of(parameters))
-
-
-def timeout_of(parameters: Mapping[str, Any]) -> float:
-    """Seconds, of the parameter in microseconds, of which 0 is none; raises BadBody."""
-    timeout = parameters.get("timeout", 0)
-    if type(timeout) is str and timeout.isdigit() and len(timeout) < 19:
-        timeout = int(timeout)
-    if type(timeout) is not int or timeout < 0:
-        raise BadBody(f"timeout is {timeout!r}, not a number of microseconds from 0 up")
-    return timeout / 1e6 or TIMEOUT_S
 
 
 def parse_raw(body: bytes, inputs: Mapping[str, TensorSpec]) -> InferRequest:
@@ -193,9 +188,7 @@ def _parameters(item: dict[str, Any], of: str) -> dict[str, Any]:
     parameters = item.get("parameters", {})
     if not isinstance(parameters, dict):
         raise BadBody(f"the parameters of {of} are not an object")
-    for key in _UNSUPPORTED:
-        if key in parameters:
-            raise BadTensor(f"{of}: the parameter {key} is not supported")
+    refuse_regions(of, parameters)
     return parameters
 
 
@@ -210,31 +203,24 @@ def _input(item: Any, tail: memoryview) -> tuple[InputTensor, int]:
     """The tensor, and how many bytes it takes from the start of ``tail``."""
     name = _name(item, "input")
     of = f"input {name!r}"
-    datatype = item.get("datatype")
-    if not isinstance(datatype, str) or datatype not in BY_NAME:
-        raise BadTensor(f"{of}: datatype {datatype!r} is none of {', '.join(BY_NAME)}")
-    shape = item.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise BadTensor(f"{of}: shape is not a list of integers from 0 up")
+    datatype, shape = datatype_of(of, item.get("datatype")), shape_of(of, item.get("shape"))
     parameters = _parameters(item, of)
     if "binary_data_size" not in parameters:
         data: Any = item.get("data")
         if not isinstance(data, (list, np.ndarray)):
             raise BadTensor(f"{of} has neither a list as data nor binary_data_size")
-        return InputTensor(name, BY_NAME[datatype], tuple(shape), data), 0
+        return InputTensor(name, datatype, shape, data), 0
     size = parameters["binary_data_size"]
     if "data" in item:
         raise BadTensor(f"{of} has both data and binary_data_size")
     if type(size) is not int or not 0 <= size <= len(tail):
         raise BadTensor(f"{of}: binary_data_size is {size!r}, but {len(tail)} bytes are left")
-    return InputTensor(name, BY_NAME[datatype], tuple(shape), tail[:size]), size
+    return InputTensor(name, datatype, shape, tail[:size]), size
 
 
 def _output(item: Any, binary: bool) -> RequestedOutput:
     name = _name(item, "output")
     of = f"output {name!r}"
     parameters = _parameters(item, of)
-    classes = parameters.get("classification", 0)
-    if type(classes) is not int or classes < 0:
-        raise BadTensor(f"{of}: classification is {classes!r}, not a number of classes from 0 up")
-    return RequestedOutput(name, _flag(parameters, "binary_data", of, binary), classes)
+    binary = _flag(parameters, "binary_data", of, binary)
+    return RequestedOutput(name, binary, classes_of(of, parameters))

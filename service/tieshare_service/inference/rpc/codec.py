@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tieshare_service.inference.datatypes import BY_NAME, BYTES, Datatype
+from tieshare_service.inference.checks import (
+    classes_of,
+    datatype_of,
+    refuse_regions,
+    shape_of,
+    timeout_of,
+)
+from tieshare_service.inference.datatypes import BYTES, Datatype
 from tieshare_service.inference.errors import BadBody, BadTensor
-from tieshare_service.inference.rpc.messages import MESSAGES
+from tieshare_service.inference.rpc.messages import MESSAGES, chosen
 from tieshare_service.inference.tensors import to_bytes
 from tieshare_service.inference.types import (
     InferRequest,
@@ -13,7 +20,6 @@ from tieshare_service.inference.types import (
     InputTensor,
     RequestedOutput,
 )
-from tieshare_service.inference.wire import timeout_of
 
 _CONTENTS: Mapping[str, str] = {
     "BOOL": "bool_contents",
@@ -29,7 +35,6 @@ _CONTENTS: Mapping[str, str] = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-_UNSUPPORTED = "shared_memory_region"
 
 
 def parse(message: Any) -> InferRequest:
@@ -42,11 +47,7 @@ def parse(message: Any) -> InferRequest:
         for place, item in enumerate(message.inputs)
     )
     outputs = tuple(map(_output, message.outputs))
-    timeout = {}
-    if "timeout" in message.parameters:
-        given = message.parameters["timeout"]
-        timeout["timeout"] = getattr(given, given.WhichOneof("parameter_choice") or "", None)
-    return InferRequest(message.id, inputs, outputs, True, timeout_of(timeout))
+    return InferRequest(message.id, inputs, outputs, True, timeout_of(_plain(message.parameters)))
 
 
 def encode(response: InferResponse) -> Any:
@@ -63,13 +64,8 @@ def encode(response: InferResponse) -> Any:
 
 def _input(item: Any, raw: memoryview | None) -> InputTensor:
     of = f"input {item.name!r}"
-    if item.datatype not in BY_NAME:
-        raise BadTensor(f"{of}: datatype {item.datatype!r} is none of {', '.join(BY_NAME)}")
-    if _UNSUPPORTED in item.parameters:
-        raise BadTensor(f"{of}: the parameter {_UNSUPPORTED} is not supported")
-    shape, datatype = tuple(item.shape), BY_NAME[item.datatype]
-    if any(size < 0 for size in shape):
-        raise BadTensor(f"{of}: shape is not a list of integers from 0 up")
+    datatype, shape = datatype_of(of, item.datatype), shape_of(of, list(item.shape))
+    refuse_regions(of, item.parameters)
     data = _listed(item, of, datatype) if raw is None else raw
     return InputTensor(item.name, datatype, shape, data)
 
@@ -89,11 +85,9 @@ def _listed(item: Any, of: str, datatype: Datatype) -> list[Any]:
 
 def _output(item: Any) -> RequestedOutput:
     of = f"output {item.name!r}"
-    if _UNSUPPORTED in item.parameters:
-        raise BadTensor(f"{of}: the parameter {_UNSUPPORTED} is not supported")
-    classes = 0
-    if "classification" in item.parameters:
-        classes = item.parameters["classification"].int64_param
-        if classes < 0:
-            raise BadTensor(f"{of}: classification is {classes}, not from 0 up")
-    return RequestedOutput(item.name, binary=True, classes=classes)
+    refuse_regions(of, item.parameters)
+    return RequestedOutput(item.name, True, classes_of(of, _plain(item.parameters)))
+
+
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: chosen(value) for name, value in parameters.items()}

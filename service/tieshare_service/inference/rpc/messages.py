@@ -19,6 +19,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 PACKAGE = "inference"
+_ONE_OF = "parameter_choice"
 
 
 TABLE: Mapping[str, str] = {
@@ -119,7 +120,7 @@ def _file() -> FileDescriptorProto:
 def _fill(message: DescriptorProto, fields: str) -> None:
     for text in filter(None, fields.split(", ")):
         if text == "one of":
-            message.oneof_decl.add(name="parameter_choice")
+            message.oneof_decl.add(name=_ONE_OF)
             continue
         *kind, name, number = text.split(" ")
         field = message.field.add(name=name, number=int(number))
@@ -161,3 +162,9 @@ def _classes() -> Iterator[tuple[str, Any]]:
 
 MESSAGES: Mapping[str, Any] = dict(_classes())
 """The class of each message, by name."""
+
+
+def chosen(message: Any) -> Any:
+    """The value of a message whose fields exclude each other; None where none is set."""
+    name = message.WhichOneof(_ONE_OF)
+    return None if name is None else getattr(message, name)

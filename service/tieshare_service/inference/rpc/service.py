@@ -10,8 +10,9 @@ from google.protobuf.json_format import ParseDict
 from tieshare_service.inference import documents, errors, fixed
 from tieshare_service.inference.core import Core
 from tieshare_service.inference.datatypes import TABLE
+from tieshare_service.inference.model_config import type_name
 from tieshare_service.inference.rpc import codec
-from tieshare_service.inference.rpc.messages import MESSAGES
+from tieshare_service.inference.rpc.messages import MESSAGES, chosen
 
 _SERVICE = "inference.GRPCInferenceService"
 _GRACE_S = 2.0
@@ -90,9 +91,7 @@ async def _repository_index(core: Core, request: Any) -> Any:
 
 
 async def _load(core: Core, request: Any) -> Any:
-    if request.parameters:
-        raise errors.BadBody("a model is served as it lies in the folder: load takes no parameters")
-    await core.load(request.model_name)
+    await core.load(request.model_name, request.parameters)
     return {}
 
 
@@ -109,10 +108,7 @@ async def _trace_setting(_core: Core, request: Any) -> Any:
 
 
 async def _log_settings(_core: Core, request: Any) -> Any:
-    asked = {
-        name: getattr(setting, setting.WhichOneof("parameter_choice") or "", None)
-        for name, setting in request.settings.items()
-    }
+    asked = {name: chosen(setting) for name, setting in request.settings.items()}
     known = fixed.unchanged(fixed.LOGGING, asked)
     return {"settings": {name: {_param(value): value} for name, value in known.items()}}
 
@@ -153,10 +149,7 @@ METHODS: Mapping[str, Method] = {
     "CudaSharedMemoryUnregister": _unregister,
 }
 
-_NUMBERS = {
-    "TYPE_STRING" if datatype.name == "BYTES" else f"TYPE_{datatype.name}": number
-    for number, datatype in enumerate(TABLE, start=1)
-}
+_NUMBERS = {type_name(datatype): number for number, datatype in enumerate(TABLE, start=1)}
 
 
 class RpcServer:
