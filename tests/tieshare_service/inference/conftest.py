@@ -19,6 +19,8 @@ from tieshare_service.inference.app import App, create_app
 from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.core import Core
 from tieshare_service.inference.data_plane import DataPlane
+from tieshare_service.inference.datatypes import Datatype
+from tieshare_service.inference.errors import InferenceError
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.watcher import Watcher
@@ -35,6 +37,40 @@ digits (float[n, 4] x) => (float[n, 2] y)
 def digits() -> onnx.ModelProto:
     """Input x, FP32 [-1, 4]; output y, FP32 [-1, 2]."""
     return onnx.parser.parse_model(DIGITS)
+
+
+@pytest.fixture
+def echo() -> Callable[[Datatype], onnx.ModelProto]:
+    """What comes in as x, [-1, 2] of the datatype, goes out as y."""
+
+    def make(datatype: Datatype) -> onnx.ModelProto:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(datatype.dtype)
+        ends = [onnx.helper.make_tensor_value_info(name, kind, ["n", 2]) for name in ("x", "y")]
+        node = onnx.helper.make_node("Identity", ["x"], ["y"])
+        graph = onnx.helper.make_graph([node], "echo", ends[:1], ends[1:])
+        opset = [onnx.helper.make_opsetid("", 17)]
+        return onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
+
+    return make
+
+
+@pytest.fixture
+def rpc_address() -> str:
+    """Where nothing listens yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def refusals() -> set[type[InferenceError]]:
+    """All that a request can be refused for."""
+
+    def below(kind: type[InferenceError]) -> set[type[InferenceError]]:
+        found = set(kind.__subclasses__())
+        return found.union(*map(below, found))
+
+    return below(InferenceError)
 
 
 @pytest.fixture

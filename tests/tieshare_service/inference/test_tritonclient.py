@@ -16,6 +16,7 @@ from tieshare_service.inference.datatypes import BYTES, TABLE, Datatype
 
 Publish = Callable[[str, int, onnx.ModelProto | bytes], Path]
 Connect = Callable[[], Any]
+Echo = Callable[[Datatype], onnx.ModelProto]
 
 TWO = """
 <ir_version: 9, opset_import: ["" : 17]>
@@ -24,15 +25,6 @@ two (float[n, 2] a, int64[n] b, string[n] c) => (float[n, 2] doubled, int64[n] s
   same = Identity (b)
   text = Identity (c) }
 """
-
-
-def _echo(datatype: Datatype) -> onnx.ModelProto:
-    kind = onnx.helper.np_dtype_to_tensor_dtype(datatype.dtype)
-    ends = [onnx.helper.make_tensor_value_info(name, kind, ["n", 2]) for name in ("x", "y")]
-    node = onnx.helper.make_node("Identity", ["x"], ["y"])
-    graph = onnx.helper.make_graph([node], "echo", ends[:1], ends[1:])
-    opset = [onnx.helper.make_opsetid("", 17)]
-    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
 
 
 def _input(name: str, values: Any, datatype: str, binary: bool = True) -> Any:
@@ -73,9 +65,9 @@ def test_health_metadata_and_index(
     assert [entry["version"] for entry in client.get_model_repository_index()] == ["1", "2"]
 
 
-def test_every_datatype_in_both_forms(connect: Connect, publish: Publish) -> None:
+def test_every_datatype_in_both_forms(connect: Connect, publish: Publish, echo: Echo) -> None:
     for datatype in TABLE:
-        publish(datatype.name, 1, _echo(datatype))
+        publish(datatype.name, 1, echo(datatype))
     client = connect()
     for datatype in TABLE:
         for values in (np.zeros((0, 2)), np.array([[0, 1], [1, 1]])):

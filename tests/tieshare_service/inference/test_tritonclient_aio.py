@@ -1,7 +1,6 @@
 """NVIDIA's asyncio clients, which share their calls with the others: several requests at once."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ Publish = Callable[[str, int, onnx.ModelProto | bytes], Path]
 
 @pytest.mark.parametrize("kind", [over_http, over_grpc], ids=["http", "grpc"])
 def test_requests_at_once_get_their_own_answers(
-    serve: Callable[..., str], publish: Publish, digits: onnx.ModelProto, kind: Any
+    serve: Callable[..., str],
+    publish: Publish,
+    digits: onnx.ModelProto,
+    rpc_address: str,
+    kind: Any,
 ) -> None:
     publish("digits", 1, digits)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    url = serve(rpc_address=address).removeprefix("http://")
+    url = serve(rpc_address=rpc_address).removeprefix("http://")
 
     async def ask(client: Any, place: int) -> tuple[str, list[list[float]]]:
         x = np.array([[place, 0, 0, 0]], np.float32)
@@ -36,7 +36,7 @@ def test_requests_at_once_get_their_own_answers(
         return identity, result.as_numpy("y").tolist()
 
     async def run() -> list[tuple[str, list[list[float]]]]:
-        async with kind.InferenceServerClient(url if kind is over_http else address) as client:
+        async with kind.InferenceServerClient(url if kind is over_http else rpc_address) as client:
             assert await client.is_server_ready()
             assert await client.is_model_ready("digits")
             with pytest.raises(InferenceServerException, match="no model 'other'"):
