@@ -39,9 +39,8 @@ class Moves:
         """The same one of all ``ways`` for so many samples."""
         rest, flip = divmod(way, 1 + augment.flip)
         down, right = divmod(rest, 2 * augment.shift + 1)
-        moves = (torch.full((count,), number) for number in (down, right, flip))
-        down_all, right_all, flip_all = moves
-        return cls(augment, down_all, right_all, flip_all.bool())
+        downs, rights, flips = (torch.full((count,), number) for number in (down, right, flip))
+        return cls(augment, downs, rights, flips.bool())
 
     @property
     def ways(self) -> Tensor:

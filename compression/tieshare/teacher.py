@@ -50,6 +50,8 @@ def taught_by(
     device = train.targets[0].device
     # (ways, samples, ...) each
     stored = [torch.from_numpy(kept[str(place)]).to(device) for place in range(len(kept))]
+    if not augment.any:  # half the time of looking up the only way, in every step
+        return lambda index, *_: tuple(output[0].index_select(0, index) for output in stored)
     return lambda index, moves, _inputs: tuple(output[moves.ways, index] for output in stored)
 
 
