@@ -11,6 +11,7 @@ _RETRAINED = 0.4  # as long as the path
 # Multiplications of a step of stage 1 beside which it costs nothing to shrink one weight, and any.
 _SHRINKING, _SHRINKING_ANY = 2560, 400_000_000
 _MOST_SELDOM = 20  # steps
+_FEWEST_SHRINKINGS = 240  # of a path
 _ROUNDED = 4  # one epoch with rounded values for so many without
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 150
 
@@ -46,13 +47,15 @@ def plan(recipe: Recipe, samples: int, macs: int, parameters: int, *, on_gpu: bo
     network with more multiplications for a sample it has fewer steps: a hundred times as many make
     a job ten times as long, until the fewest that will do are reached. Weights are shrunk as often
     as costs next to nothing beside the steps: where a weight is multiplied often, after each step;
-    on a GPU, whose steps are short and which has to wait for it, as seldom as anywhere.
+    on a GPU, whose steps are short and which has to wait for it, as seldom as anywhere. A
+    short path has as many shrinkings as let it go evenly.
     """
     batch = recipe.batch_size or (128 if samples >= 12_800 else 64 if samples >= 3_200 else 32)
     wanted = _MOST_STEPS * min(math.sqrt(_CHEAP / max(macs, 1)), 1)
     epochs = round(max(wanted, _FEWEST_STEPS) / max(samples // batch, 1))
     path_epochs = recipe.path_epochs or min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
     retrain_epochs = recipe.retrain_epochs or max(round(_RETRAINED * path_epochs), 1)
-    every = round((_SHRINKING * parameters + _SHRINKING_ANY) / max(macs * batch, 1))
-    every = _MOST_SELDOM if on_gpu else min(max(every, 1), _MOST_SELDOM)
+    cheap = round((_SHRINKING * parameters + _SHRINKING_ANY) / max(macs * batch, 1))
+    every = _MOST_SELDOM if on_gpu else min(cheap, _MOST_SELDOM)
+    every = max(min(every, path_epochs * max(samples // batch, 1) // _FEWEST_SHRINKINGS), 1)
     return Plan(path_epochs, retrain_epochs, batch, every)

@@ -53,6 +53,14 @@ class Regularised:
         """In graph order."""
         return tuple(part.layer for part in self.parts)
 
+    @cached_property
+    def sizes(self) -> NDArray[np.float64]:
+        """(groups,) how many weights each group has."""
+        found = np.zeros(self.groups)
+        for part in self.parts:
+            np.add.at(found, part.groups.cpu().numpy(), part.layer.columns)
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class _Reader:

@@ -71,6 +71,11 @@ def shrink(
     return left if left.any() else alive
 
 
+def group_norms(weights: Sequence[Tensor], parts: Sequence[Rows], groups: int) -> Tensor:
+    """(groups,) norms, over all rows of a group."""
+    return _norms(_rows_first(weights, parts), parts, groups)
+
+
 def _rows_first(weights: Sequence[Tensor], parts: Sequence[Rows]) -> list[Tensor]:
     """The weights, seen as (rows, ...)."""
     return [

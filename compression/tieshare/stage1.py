@@ -1,8 +1,8 @@
 """Stage 1: one run along a rising penalty, from the dense network to far too small a one.
 
 Proximal gradient on loss + sum_l Omega(W_l) (Zhang et al., ICLR 2018, equation 4 and algorithm 1).
-What is not in the paper: the strength rises from nothing, and is steered so that the network
-shrinks evenly; so one run passes every size.
+What is not in the paper: the strength rises from next to nothing, and the network shrinks at an
+even pace; so one run passes every size.
 """
 
 import math
@@ -18,23 +18,22 @@ from tieshare.exports.units import Masks, staying
 from tieshare.fixed_sizes import FixedSizes
 from tieshare.graph.layers import Layer
 from tieshare.graph.structure import Structure
+from tieshare.pace import Living, Pace, strongest
+from tieshare.penalties import OrderedRows
 from tieshare.plan import Plan
 from tieshare.prior import EqualRows
 from tieshare.recipe import Recipe
-from tieshare.regularised import regularised
-from tieshare.shrink import shrink
+from tieshare.regularised import Regularised, regularised
+from tieshare.shrink import group_norms, shrink
 from tieshare.trainer import USUAL_TRIAL, Trainer, Trial, descend
 from tieshare.twin import Twin
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
 _TURNS = 60  # the strength changes so many times on the path, or once an epoch if that is more
-_FIRST_SHARE = 0.01  # a row that no gradient holds loses this of its norm before the first
-_FASTEST = 0.4  # growth of log strength in a turn, or fall, where the network shrinks too fast
+_FIRST_SHARE = 0.05  # a row that no gradient holds loses this of its norm before the first
 _MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
-_STEADY = 0.05  # the same while the network shrinks as it should
-_GAIN = 4.0
-_LAST_RATIO = 100.0  # alive parameters are to fall by this factor over the whole path
+LAST_RATIO = 100.0  # alive parameters fall by this factor over a path that has no end of its own
 # With batch norm a network loses more at first, as its statistics lag behind, and makes up for it.
 _NORMED_TRIAL = Trial(steps=120, lost=0.05)
 
@@ -54,23 +53,36 @@ class Snapshot:
 
 
 class RisingPath:
-    """Call ``epoch`` until it has gone far enough; ``state`` and ``restore`` survive a crash."""
+    """Call ``epoch`` until it has gone far enough; ``state`` and ``restore`` survive a crash.
+
+    ``last_ratio``: of all parameters to those that are to be alive after all epochs of the plan.
+    """
 
     def __init__(
-        self, twin: Twin, structure: Structure, trainer: Trainer, recipe: Recipe, plan: Plan
+        self,
+        twin: Twin,
+        structure: Structure,
+        trainer: Trainer,
+        recipe: Recipe,
+        plan: Plan,
+        last_ratio: float = LAST_RATIO,
     ) -> None:
         self.twin, self.structure, self.trainer = twin, structure, trainer
         self.seed, self.every = recipe.seed, plan.shrink_every
         shrinkings = math.ceil(trainer.steps / self.every)
         self.turns = min(max(round(_TURNS / plan.path_epochs), 1), shrinkings)  # an epoch
-        self.all_turns = plan.path_epochs * self.turns
         self.regularised = regularised(twin, structure, recipe)
         self.equal = EqualRows(twin, structure, recipe.tie_groups)
         self.sizes = FixedSizes(twin)
         self.rate = recipe.learning_rate or OF_STABLE * stable_rate(twin, trainer)
         self.optimizer = self._optimizer(self.rate)
-        self.done, self.ratio = 0, 1.0
-        self.strength = _FIRST_SHARE * self.turns / (self.rate * trainer.steps)
+        self.done = 0
+        self.pace = Pace(
+            strength=_FIRST_SHARE * self.turns / (self.rate * trainer.steps),
+            last=last_ratio,
+            left=plan.path_epochs * self.turns,
+            shrinkings=shrinkings / self.turns,
+        )
         self.alive = {
             item.name: torch.ones(item.groups, dtype=torch.bool, device=trainer.device)
             for item in self.regularised
@@ -90,22 +102,14 @@ class RisingPath:
                 self._shrink((step - 1) % self.every + 1)
             turn = step * self.turns // steps
             if turn > (step - 1) * self.turns // steps:
-                self._steer(self.all_turns - self.done * self.turns - turn)
+                self.pace.turn()
         self.done += 1
         return Snapshot(
             epoch=self.done,
             score=float(self.trainer.right(self.twin).mean()),
-            ratio=self.ratio,
+            ratio=self.pace.ratio,
             alive_rows=sum(int(rows.sum()) for _, rows in self._alive_rows()),
         )
-
-    def _steer(self, left: int) -> None:
-        """Towards an even way, in the turns that are left, from here to the last ratio."""
-        before, self.ratio = self.ratio, self._alive_ratio()
-        aim = math.log(_LAST_RATIO / before) / (left + 1)
-        gap = max(aim, 0.0) - math.log(self.ratio / before)
-        growth = _STEADY + _GAIN * gap
-        self.strength *= math.exp(min(max(growth, -_FASTEST), _FASTEST))
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""
@@ -115,8 +119,7 @@ class RisingPath:
             "alive": self.alive,
             "rate": self.rate,
             "done": self.done,
-            "strength": self.strength,
-            "ratio": self.ratio,
+            "pace": self.pace.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -125,7 +128,7 @@ class RisingPath:
         self.optimizer.load_state_dict(state["optimizer"])
         self.alive = {name: rows.to(self.trainer.device) for name, rows in state["alive"].items()}
         self.rate, self.done = state["rate"], state["done"]
-        self.strength, self.ratio = state["strength"], state["ratio"]
+        self.pace.restore(state["pace"])
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
         optimizer = descent(self.twin, rate)
@@ -135,28 +138,44 @@ class RisingPath:
     @torch.no_grad()
     def _shrink(self, steps: int) -> None:
         """The prox of as many gradient steps, and the masks."""
+        self._check_finite()
         self.sizes.settle()
-        strength = self.strength
+        strength, step = self.pace.strength, self.rate * steps
         if self.sizes:  # rows would die together that between them compute what is needed
-            strength = min(strength, _MOST_AT_ONCE / (self.rate * steps))
+            strength = min(strength, _MOST_AT_ONCE / step)
+        strength = strongest(list(self._living()), strength, step, self.pace.share())
         for item in self.regularised:
-            weights = [self.twin.parameter(layer.weight) for layer in item.layers]
-            if not all(weight.sum().isfinite() for weight in weights):
-                raise RecipeError(
-                    f"training diverges at rate {self.rate:g}; a smaller one is needed",
-                    where="learning_rate",
-                )
-            penalty = item.penalty.at(strength * item.unit)
-            self.alive[item.name] = shrink(
-                weights, item.parts, penalty, step=self.rate * steps, alive=self.alive[item.name]
-            )
+            penalty, alive = item.penalty.at(strength * item.unit), self.alive[item.name]
+            weights = self._weights(item)
+            self.alive[item.name] = shrink(weights, item.parts, penalty, step=step, alive=alive)
         self.sizes.restore()
         layers = {layer.weight for layer in self.structure.layers}
-        for name, masks in self._staying().items():
+        staying = self._staying()
+        self.pace.shrunk(self._alive_ratio(staying))
+        for name, masks in staying.items():
             if name in layers and name in self.twin.names:
                 weight = self.twin.parameter(name)
                 for axis, mask in masks.items():
                     weight.movedim(axis, 0)[torch.from_numpy(~mask).to(weight.device)] = 0
+
+    def _living(self) -> Iterator[Living]:
+        """The groups that die whole, of each layer that has a penalty on them."""
+        for item in self.regularised:
+            if isinstance(item.penalty, OrderedRows):
+                norms = group_norms(self._weights(item), item.parts, item.groups)
+                norms *= self.alive[item.name]
+                yield Living(item.penalty.at(item.unit), norms.cpu().numpy(), item.sizes)
+
+    def _weights(self, item: Regularised) -> list[Tensor]:
+        return [self.twin.parameter(layer.weight).detach() for layer in item.layers]
+
+    def _check_finite(self) -> None:
+        for item in self.regularised:
+            if not all(torch.linalg.vector_norm(W).isfinite() for W in self._weights(item)):
+                raise RecipeError(
+                    f"training diverges at rate {self.rate:g}; a smaller one is needed",
+                    where="learning_rate",
+                )
 
     def _staying(self) -> dict[str, Masks]:
         """What stays of each tensor with the weights as they are."""
@@ -173,11 +192,10 @@ class RisingPath:
             for part in item.parts:
                 yield part.layer, self.alive[item.name][part.groups]
 
-    def _alive_ratio(self) -> float:
+    def _alive_ratio(self, masks: Mapping[str, Masks]) -> float:
         """Parameters / those left without dead rows, and without units that feed only these."""
         alive = {layer.weight: (layer.row_axis, rows) for layer, rows in self._alive_rows()}
         left = 0
-        masks = self._staying()
         for name in self.twin.names:
             stays = dict(masks.get(name, {}))
             if name in alive:

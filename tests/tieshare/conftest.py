@@ -127,9 +127,9 @@ def sparse(
     job = _job_of(mlp, digits, tmp_path_factory.mktemp("path"), learning_rate=0.05)
     twin = job.twin(job.start)
     path = RisingPath(
-        twin, job.structure, job.trainer, job.recipe, replace(job.plan, path_epochs=60)
+        twin, job.structure, job.trainer, job.recipe, replace(job.plan, path_epochs=60), 1e300
     )
-    path.strength = 0.4
+    path.pace.strength = 0.4
     for _ in range(3):
         path.epoch()
     return twin.tensors()

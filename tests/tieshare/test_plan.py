@@ -51,7 +51,7 @@ def test_values_are_rounded_for_a_quarter_as_long_and_at_least_an_epoch(
 
 def test_what_the_recipe_says_comes_first() -> None:
     recipe = Recipe(path_epochs=7, retrain_epochs=11, batch_size=5)
-    assert plan(recipe, 1_000, SMALL, SMALL) == Plan(
+    assert plan(recipe, 5_000, SMALL, SMALL) == Plan(
         path_epochs=7, retrain_epochs=11, batch=5, shrink_every=20
     )
 
@@ -75,6 +75,15 @@ def test_weights_that_are_multiplied_often_are_shrunk_often(
     macs: int, parameters: int, batch: int, every: int
 ) -> None:
     planned = plan(Recipe(batch_size=batch), 51_200, macs, parameters)
+    assert planned.shrink_every == every
+
+
+@pytest.mark.parametrize(("samples", "epochs", "every"), [(1_280, 20, 3), (640, 20, 1), (20, 1, 1)])
+def test_a_short_path_has_enough_shrinkings_to_go_evenly(
+    samples: int, epochs: int, every: int
+) -> None:
+    """20 epochs of 40 steps are 800: every third makes 240 and more."""
+    planned = plan(Recipe(path_epochs=epochs), samples, SMALL, SMALL)
     assert planned.shrink_every == every
 
 

@@ -61,7 +61,7 @@ def deep_job(job_of: Jobs, deep: ModelProto, digits: Dataset, tmp_path: Path) ->
 def path_of(job: Job, strength: float = 0.3) -> RisingPath:
     twin = job.twin(job.start)
     path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan)
-    path.strength = strength
+    path.pace.strength = strength
     return path
 
 

@@ -21,18 +21,24 @@ from tieshare.trainer import descend
 Make = Callable[..., RisingPath]
 Array = np.ndarray
 STRONG = 0.3  # some rows of each layer die within an epoch
+AT_ONCE = 1e300  # as a last ratio: any number of rows may die in a step
 
 
 @pytest.fixture
 def path_of(job_of: Callable[..., Job], digits: Dataset, mlp: ModelProto, tmp_path: Path) -> Make:
     """A path on the network of digits, at a rate that need not be looked for."""
 
-    def make(model: ModelProto = mlp, strength: float | None = None, **recipe: Any) -> RisingPath:
+    def make(
+        model: ModelProto = mlp,
+        strength: float | None = None,
+        last: float = AT_ONCE,
+        **recipe: Any,
+    ) -> RisingPath:
         job = job_of(model, digits, tmp_path, **({"learning_rate": 0.05} | recipe))
         twin = job.twin(job.model)
-        path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan)
+        path = RisingPath(twin, job.structure, job.trainer, job.recipe, job.plan, last)
         if strength is not None:
-            path.strength = strength
+            path.pace.strength = strength
         return path
 
     return make
@@ -71,7 +77,7 @@ def test_a_row_that_reached_zero_stays_zero(path_of: Make) -> None:
     before = {name: dead(path, name) for name in ("w1", "w2")}
     assert 0 < len(before["w1"]) < 64
     assert 0 < len(before["w2"]) < 32
-    path.strength = 0.0
+    path.pace.strength = 0.0
     for _ in range(2):
         path.epoch()
     assert {name: dead(path, name) for name in ("w1", "w2")} == before
@@ -166,40 +172,29 @@ def test_the_score_is_measured_on_the_network_as_it_is(path_of: Make) -> None:
     assert snapshot.epoch == path.done == 1
 
 
-def test_the_strength_changes_by_a_limited_factor(path_of: Make) -> None:
-    path = path_of(strength=0.02, path_epochs=60)
-    strengths = [path.strength]
-    for _ in range(6):
-        path.epoch()
-        strengths.append(path.strength)
-    growth = np.diff(np.log(strengths))
-    assert growth.max() > 0.3
-    assert np.abs(growth).max() <= 0.4 + 1e-9
+def test_the_network_shrinks_no_faster_than_its_pace(path_of: Make) -> None:
+    """At a strength at which most of it would die in one epoch; a unit more may die in a step."""
+    path = path_of(strength=STRONG, last=4.0, path_epochs=10)
+    ratios = [path.epoch().ratio for _ in range(10)]
+    assert 1.3 < ratios[4] < 4 ** (1.5 * 0.5) * 1.1
+    assert max(np.diff(np.log([1.0, *ratios]))) < 2 * math.log(4) / 10
+    assert 2.0 < ratios[-1] < 4.5
+    assert path_of(strength=STRONG).epoch().ratio > ratios[0]
 
 
 def test_a_short_path_has_as_many_turns_as_a_long_one(path_of: Make) -> None:
     """Where it has as many steps: after each turn the rows were shrunk once more at least."""
-    turns = {epochs: path_of(path_epochs=epochs).turns for epochs in (1, 20, 30, 60, 90)}
-    most = math.ceil(path_of().trainer.steps / 20)
-    assert turns == {1: most, 20: min(3, most), 30: 2, 60: 1, 90: 1}
-    short, long = (path_of(strength=0.02, path_epochs=epochs) for epochs in (30, 60))
-    short.epoch()
-    for _ in range(2):
-        long.epoch()
-    assert math.log(short.strength / 0.02) == pytest.approx(math.log(long.strength / 0.02), rel=0.5)
-
-
-def test_where_the_network_shrinks_too_fast_the_strength_falls(path_of: Make) -> None:
-    path = path_of(strength=STRONG, path_epochs=100)
-    snapshot = path.epoch()
-    assert math.log(snapshot.ratio) > 2 * math.log(100) / 100
-    assert math.log(path.strength / STRONG) == pytest.approx(-0.4)
+    turns = {epochs: path_of(path_epochs=epochs).turns for epochs in (20, 30, 60, 90)}
+    assert turns == {20: 3, 30: 2, 60: 1, 90: 1}
+    once = path_of(path_epochs=1)
+    assert once.turns == math.ceil(once.trainer.steps / once.every)
+    assert path_of(path_epochs=20).pace.left == path_of(path_epochs=60).pace.left == 60
 
 
 def test_a_restored_path_goes_on_bit_for_bit(path_of: Make, tmp_path: Path) -> None:
     whole = path_of(strength=STRONG, path_epochs=40)
     early = [whole.epoch() for _ in range(3)]
-    whole.strength = 0.01  # weak enough that dead rows would come back to life
+    whole.pace.strength = 0.01  # weak enough that dead rows would come back to life
     checkpoints = Checkpoints(tmp_path / "cut")
     checkpoints.save("path", whole.state())
     late = [whole.epoch() for _ in range(3)]
@@ -209,7 +204,7 @@ def test_a_restored_path_goes_on_bit_for_bit(path_of: Make, tmp_path: Path) -> N
     second.restore(state)
     assert [second.epoch() for _ in range(3)] == late
     assert raw(second) == raw(whole)
-    assert (second.strength, second.rate, second.done) == (whole.strength, 0.05, 6)
+    assert (second.pace.strength, second.rate, second.done) == (whole.pace.strength, 0.05, 6)
     assert early[-1].ratio > 1.3
 
 
@@ -221,7 +216,7 @@ def test_a_rate_that_is_not_given_is_half_of_what_a_trial_stands(path_of: Make) 
 
 
 def test_a_rate_at_which_training_diverges_is_named(path_of: Make) -> None:
-    path = path_of(learning_rate=1e30)
+    path = path_of(learning_rate=1e30, path_epochs=20)
     with pytest.raises(RecipeError) as caught:
         path.epoch()
     assert caught.value.where == "learning_rate"
@@ -248,7 +243,7 @@ def test_a_channel_goes_when_all_of_its_rows_are_dead(
         path.twin.parameter("w")[20] = 0
     (item,) = path.regularised
     path.alive[item.name][[*range(9, 18), 20]] = False
-    path.strength = 0.0
+    path.pace.strength = 0.0
     path.epoch()
     assert not weights(path)["w"][[*range(9, 18), 20]].any()
     alive = weights(path)["k"].any(axis=(1, 2, 3))

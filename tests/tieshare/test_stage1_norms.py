@@ -40,8 +40,8 @@ def path_of(
 ) -> Paths:
     def make(strength: float, rate: float = 0.05) -> RisingPath:
         job = job_of(normed, digits, tmp_path, learning_rate=rate)
-        path = RisingPath(job.twin(normed), job.structure, job.trainer, job.recipe, job.plan)
-        path.strength = strength
+        path = RisingPath(job.twin(normed), job.structure, job.trainer, job.recipe, job.plan, 1e300)
+        path.pace.strength = strength
         return path
 
     return make

@@ -110,13 +110,12 @@ def test_it_goes_on_to_its_end_where_a_latency_is_asked_for(path_of: Make) -> No
 
 
 @pytest.mark.parametrize("target", [Target(max_drop=0.0), Target(front=True)])
-def test_it_ends_where_the_accuracy_lies_far_behind(path_of: Make, target: Target) -> None:
-    job = path_of("drop", target=target, path_epochs=60)
-    walked = walk(job)
-    lost = [float(job.dense.mean()) - item.score for item in walked.snapshots]
-    assert max(lost[:-1]) < 0.2
-    assert lost[-1] > 0.02
-    assert walked.snapshots[-1].epoch < 60
+def test_it_does_not_go_where_the_accuracy_lies_far_behind(path_of: Make, target: Target) -> None:
+    job = path_of("drop", target=target, path_epochs=40)
+    snapshots = walk(job).snapshots
+    lost = [float(job.dense.mean()) - item.score for item in snapshots]
+    assert max(lost) < 0.25
+    assert snapshots[-1].ratio > 3
 
 
 def test_the_snapshots_lead_from_the_whole_network_to_the_smallest(path_of: Make) -> None:
