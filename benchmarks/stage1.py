@@ -86,7 +86,7 @@ def _job(name: str, folder: Path) -> Job:
     recipe = Recipe(batch_size=work.batch, learning_rate=RATE)
     read = read_model(path.read_bytes())
     splits = fit(data, asdict(describe(read)), recipe)
-    return Job(read, splits, recipe, Checkpoints(folder / "checkpoints"), Narrator(silent))
+    return Job(read, splits, recipe, Checkpoints(folder / name), Narrator(silent))
 
 
 if __name__ == "__main__":
