@@ -26,6 +26,9 @@ class Settings:
     ``threads``           of one training process, and of one inference.
     ``max_batch_rows``, ``max_queue_delay_us``, ``max_queue``  of inference requests that run
                           together, wait for others to do so, and wait for one model.
+    ``model_memory_bytes``  that served models may take in memory; beyond it the least recently
+                          used are loaded again when they are asked.
+    ``pinned_models``     names, separated by commas, of those that always stay in memory.
     ``runner``            MODULE:FUNCTION that does a job; it has the signature of
                           ``tieshare.compress``.
     """
@@ -47,6 +50,8 @@ class Settings:
     max_batch_rows: int = 64
     max_queue_delay_us: int = 0
     max_queue: int = 1000
+    model_memory_bytes: int = field(default_factory=lambda: machine_memory() // 2)
+    pinned_models: str = ""
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     runner: str = "tieshare.pipeline:compress"
 
@@ -63,6 +68,7 @@ class Settings:
             "max_attempts",
             "max_batch_rows",
             "max_queue",
+            "model_memory_bytes",
             "threads",
         ):
             if not getattr(self, name) > 0:
@@ -117,9 +123,24 @@ class Settings:
         return self.data_dir / "work"
 
     @property
+    def pinned(self) -> frozenset[str]:
+        """Names of ``pinned_models``."""
+        return frozenset(name.strip() for name in self.pinned_models.split(",") if name.strip())
+
+    @property
     def tmp_dir(self) -> Path:
         """Uploads in flight."""
         return self.data_dir / "tmp"
+
+
+def machine_memory() -> int:
+    """Bytes that this machine has, or its container."""
+    known = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return known
+    return min(known, int(limit)) if limit.isdigit() else known
 
 
 def _parsed(variable: str, text: str, kind: Any) -> Any:

@@ -62,6 +62,8 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
     "max_batch_rows",
     "max_queue_delay_us",
     "max_queue",
+    "model_memory_bytes",
+    "pinned_models",
     "threads",
 )
 @end_with_stdin_option

@@ -27,6 +27,8 @@ from tieshare_service.settings import Settings
     "max_batch_rows",
     "max_queue_delay_us",
     "max_queue",
+    "model_memory_bytes",
+    "pinned_models",
     "threads",
 )
 def serve(settings: Settings) -> None:

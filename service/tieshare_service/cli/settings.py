@@ -28,6 +28,8 @@ HELP: Mapping[str, str] = {
     "max_batch_rows": "Samples of several inference requests that run together.",
     "max_queue_delay_us": "Microseconds that an inference request waits for others; usually 0.",
     "max_queue": "Inference requests that wait for one model; more are refused.",
+    "model_memory_bytes": "Memory that served models may take; half of the machine's.",
+    "pinned_models": "Served models, separated by commas, that always stay in memory.",
     "threads": "Threads of one training process and of one inference; the machine's cores.",
 }
 

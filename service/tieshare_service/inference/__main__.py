@@ -1,13 +1,16 @@
 """``python -m tieshare_service.inference``: serve one folder, with no other part of the service."""
 
 import argparse
+import math
 from pathlib import Path
 
-from tieshare_service.inference.server import serve
+from tieshare_service.inference.app import create_app
+from tieshare_service.inference.server import address, serve
+from tieshare_service.inference.session import Memory
 
 
 def main() -> None:
-    """Read the flags and serve."""
+    """Read the flags and serve NAME/VERSION/model.onnx."""
     parser = argparse.ArgumentParser(prog="python -m tieshare_service.inference")
     parser.add_argument("--models", type=Path, required=True, help="holds NAME/VERSION/model.onnx")
     parser.add_argument("--host", default="127.0.0.1")
@@ -15,15 +18,17 @@ def main() -> None:
     parser.add_argument("--grpc-port", type=int, help="answer gRPC there too")
     parser.add_argument("--threads", type=int, default=1, help="for one run")
     parser.add_argument("--poll-s", type=float, default=0.2, help="how often to look for models")
-    flags = parser.parse_args()
-    serve(
-        flags.models,
-        flags.host,
-        flags.port,
-        grpc_port=flags.grpc_port,
-        threads=flags.threads,
-        poll_s=flags.poll_s,
+    parser.add_argument(
+        "--model-memory-bytes", type=float, default=math.inf, help="that loaded models may take"
     )
+    parser.add_argument("--pin", action="append", default=[], help="a model that stays in memory")
+    flags = parser.parse_args()
+    rpc_address = None if flags.grpc_port is None else address(flags.host, flags.grpc_port)
+    memory = Memory(flags.model_memory_bytes, flags.pin)
+    app = create_app(
+        flags.models, flags.threads, flags.poll_s, rpc_address=rpc_address, memory=memory
+    )
+    serve(app, flags.host, flags.port)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.encoding import decoded, encoded
 from tieshare_service.inference.endpoints import ENDPOINTS, Call, Reply, resolve
 from tieshare_service.inference.metrics import Metrics
+from tieshare_service.inference.model import load
 from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.rpc.service import RpcServer
+from tieshare_service.inference.session import Memory
 from tieshare_service.inference.watcher import Watcher
 
 Message = MutableMapping[str, Any]
@@ -134,16 +136,19 @@ def create_app(
     max_body_bytes: int = MAX_BODY_BYTES,
     rpc_address: str | None = None,
     limits: Limits | None = None,
+    memory: Memory | None = None,
 ) -> App:
     """An application over ``models_dir``, looked at every ``poll_s`` seconds.
 
     ``threads`` is what one run may use, and, without ``limits``, how many long runs may go on at a
-    time; ``rpc_address``, HOST:PORT, is where gRPC is answered beside HTTP.
+    time; ``memory`` is what loaded models may take; ``rpc_address``, HOST:PORT, is where gRPC is
+    answered beside HTTP.
     """
-    repository = Repository(models_dir, threads)
+    memory = memory or Memory()
+    repository = Repository(models_dir, threads, partial(load, memory=memory))
     watcher = Watcher(repository, poll_s)
     return App(
-        Core(repository, watcher, DataPlane(limits or Limits(workers=threads)), Metrics()),
+        Core(repository, watcher, DataPlane(limits or Limits(workers=threads)), Metrics(), memory),
         max_body_bytes,
         rpc_address,
     )

@@ -2,7 +2,8 @@
 
 Requests that come within one turn of the event loop, or while a run is going on, are put together.
 A short run stays on the event loop, to which a hop to a thread and back costs more; a long one goes
-to a thread, and a longer one is cut into pieces, between which others have their turn.
+to a thread, and a longer one is cut into pieces, between which others have their turn. A model
+that rests is loaded first, in a thread.
 """
 
 import asyncio
@@ -115,6 +116,10 @@ class Lane:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
+        if self._waiting and not self._model.session.loaded:
+            loading = self._loop.run_in_executor(None, self._model.wake)
+            loading.add_done_callback(self._woken)
+            return
         self._planned = False
         batch = self._take()
         if not batch:
@@ -129,6 +134,15 @@ class Lane:
             running.add_done_callback(lambda done: self._ended(batch, done))
         if self._waiting:
             self._plan()
+
+    def _woken(self, done: "asyncio.Future[Any]") -> None:
+        error = Overloaded("the service stops") if done.cancelled() else done.exception()
+        if error is None:
+            self._turn()
+            return
+        self._planned = False
+        while self._waiting:
+            _settle(self._waiting.popleft(), error)
 
     def _ended(
         self, batch: Sequence[Waiting], done: "asyncio.Future[list[Ran | Exception]]"
@@ -213,10 +227,10 @@ def _run_alone(item: Waiting) -> Ran | Exception:
     return Ran(arrays, began, time.perf_counter_ns(), item.rows, first=True)
 
 
-def _settle(item: Waiting, result: Ran | Exception) -> None:
+def _settle(item: Waiting, result: Ran | BaseException) -> None:
     if item.future.done():
         return
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         item.future.set_exception(result)
     else:
         item.future.set_result(result)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from tieshare_service.inference.errors import (
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.repository import Repository
+from tieshare_service.inference.session import Memory
 from tieshare_service.inference.statistics import Reason, Times
 from tieshare_service.inference.types import InferRequest, InferResponse
 from tieshare_service.inference.watcher import Watcher
@@ -41,6 +42,7 @@ class Core:
     watcher: Watcher
     plane: DataPlane
     metrics: Metrics
+    memory: Memory = field(default_factory=Memory)
 
     async def infer(
         self,

@@ -151,7 +151,8 @@ async def forget_regions(_core: Core, call: Call) -> Reply:
 async def metrics(core: Core, _call: Call) -> Reply:
     """Prometheus text."""
     ready = sum(1 for *_, slot in core.repository.index() if slot.model)
-    return Reply(200, core.metrics.render(ready).encode(), _TEXT)
+    text = core.metrics.render(ready, core.memory.loaded, core.memory.used)
+    return Reply(200, text.encode(), _TEXT)
 
 
 async def openapi_document(_core: Core, _call: Call) -> Reply:

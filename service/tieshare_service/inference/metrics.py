@@ -42,11 +42,15 @@ class Metrics:
         """Those of one version, which is there."""
         return self._models[model, version]
 
-    def render(self, ready_versions: int) -> str:
+    def render(self, ready: int, loaded: int, loaded_bytes: int) -> str:
         """The text of ``/metrics``."""
         lines = [
             *_head("tieshare_ready_versions", "gauge", "Model versions that answer."),
-            f"tieshare_ready_versions {ready_versions}",
+            f"tieshare_ready_versions {ready}",
+            *_head("tieshare_loaded_versions", "gauge", "Those of them that are in memory."),
+            f"tieshare_loaded_versions {loaded}",
+            *_head("tieshare_loaded_bytes", "gauge", "What these take of memory."),
+            f"tieshare_loaded_bytes {loaded_bytes}",
             *_head("tieshare_http_answers_total", "counter", "HTTP answers by status."),
         ]
         for status, count in sorted(self._answers.items()):

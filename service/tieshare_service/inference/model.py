@@ -1,6 +1,5 @@
 """One served version: an ONNX Runtime session and what it takes and gives."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,22 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from tieshare_service.inference.datatypes import BY_ONNX, BYTES
-from tieshare_service.inference.errors import LoadFailed, RunFailed
+from tieshare_service.inference.errors import LoadFailed, ModelNotReady, RunFailed
 from tieshare_service.inference.pace import Pace
+from tieshare_service.inference.session import Memory, Session, reason_of, resident_bytes
 from tieshare_service.inference.types import Array, TensorSpec
 
-_FATAL = 4
 # a model with free dimensions may refuse 1 (a kernel larger than its picture)
 _WARM_UP_SIZES = (1, 32, 224)
-_REASON_LENGTH = 500
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A version that has loaded and has run at least once.
+    """A version that has loaded and has run at least once; it may rest since.
 
     ``separate``: rows of its inputs do not depend on each other, so that the requests of several
     clients may be rows of one run.
@@ -35,47 +32,45 @@ class Model:
     outputs: Mapping[str, TensorSpec]
     separate: bool
     pace: Pace = field(repr=False)
-    session: Any = field(repr=False)
+    session: Session = field(repr=False)
+
+    def wake(self) -> Any:
+        """ONNX Runtime's session, loaded if it rests; raises ModelNotReady."""
+        try:
+            return self.session.up()
+        except LoadFailed as error:
+            raise ModelNotReady(f"model {self.name!r} failed: {error.message}") from error
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """The named outputs for one array per input; raises RunFailed."""
+        """The named outputs for one array per input; raises RunFailed or ModelNotReady."""
+        session = self.wake()
         started = time.perf_counter()
         try:
-            results: list[Array] = self.session.run(outputs, feeds)
+            results: list[Array] = session.run(outputs, feeds)
         except Exception as error:  # ONNX Runtime's exceptions have no root of their own
             raise RunFailed(
-                f"model {self.name!r} could not run on these inputs: {_reason(error)}"
+                f"model {self.name!r} could not run on these inputs: {reason_of(error)}"
             ) from error
         elements = sum(feed.size for feed in feeds.values())
         self.pace.observe(elements, time.perf_counter() - started)
         return results
 
 
-def load(path: Path, name: str, version: int, threads: int) -> Model:
+def load(path: Path, name: str, version: int, threads: int, memory: Memory | None = None) -> Model:
     """Load an ONNX file, with so many threads for one run, and run it once on zeros.
 
     Raises LoadFailed with a reason that holds no path.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LoadFailed(f"model.onnx can't be read: {error.strerror}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _FATAL
-    # threads that spin for work would take the event loop's core
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        # from bytes: a file that refers to other files is refused
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise LoadFailed(_reason(error)) from error
-    inputs = _specs(session.get_inputs(), "input")
-    outputs = _specs(session.get_outputs(), "output")
+    before = resident_bytes()
+    session = Session(path, name, threads, memory or Memory())
+    running = session.up()
+    inputs = _specs(running.get_inputs(), "input")
+    outputs = _specs(running.get_outputs(), "output")
     model = Model(name, version, inputs, outputs, False, Pace(), session)
     size = _warm_up(model)
-    return replace(model, separate=_is_separate(model, size))
+    separate = _is_separate(model, size)
+    session.measured(resident_bytes() - before)
+    return replace(model, separate=separate)
 
 
 def _specs(arguments: Sequence[Any], kind: str) -> dict[str, TensorSpec]:
@@ -98,13 +93,13 @@ def _warm_up(model: Model) -> int:
     for size in _WARM_UP_SIZES:
         feeds = {name: _zeros(spec, size) for name, spec in model.inputs.items()}
         try:
-            model.session.run(None, feeds)
+            model.wake().run(None, feeds)
             model.run(tuple(model.outputs), feeds)
         except Exception as error:
             failure = error
         else:
             return size
-    raise LoadFailed(f"the first run failed: {_reason(failure)}")
+    raise LoadFailed(f"the first run failed: {reason_of(failure)}")
 
 
 def _is_separate(model: Model, size: int) -> bool:
@@ -121,8 +116,8 @@ def _is_separate(model: Model, size: int) -> bool:
     )
     names = tuple(model.outputs)
     try:
-        both = model.session.run(names, {k: np.concatenate([one[k], other[k]]) for k in one})
-        alone = [model.session.run(names, feeds) for feeds in (one, other)]
+        both = model.wake().run(names, {k: np.concatenate([one[k], other[k]]) for k in one})
+        alone = [model.wake().run(names, feeds) for feeds in (one, other)]
     except Exception:  # not of two rows, or not of such numbers
         return False
     return all(
@@ -157,11 +152,3 @@ def _zeros(spec: TensorSpec, free: int) -> Array:
     if spec.datatype is BYTES:
         return np.full(shape, "", dtype=object)
     return np.zeros(shape, dtype=spec.datatype.dtype)
-
-
-def _reason(error: Exception) -> str:
-    """ONNX Runtime's message without its codes and source files, one line."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
-    text = text.rpartition("Status Message: ")[2]
-    text = re.sub(r"(?<!\S)/\S+\s*", "", text)
-    return " ".join(text.split())[:_REASON_LENGTH]

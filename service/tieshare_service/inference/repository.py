@@ -18,6 +18,7 @@ from tieshare_service.inference.errors import (
 )
 from tieshare_service.inference.folder import Found, scan
 from tieshare_service.inference.model import Model, load
+from tieshare_service.inference.session import give_back
 
 UNLOADED = "unloaded"
 State = Literal["READY", "LOADING", "UNAVAILABLE"]
@@ -132,6 +133,7 @@ class Repository:
         self._unloaded.add(name)
         for version, slot in slots.items():
             self._put(name, version, Slot(slot.found, "UNAVAILABLE", UNLOADED))
+        give_back()
 
     def load(self, name: str) -> None:
         """Load each version of this name in the folder, again where it is loaded.

@@ -1,50 +1,36 @@
 """The inference process."""
 
-from pathlib import Path
-
 import uvicorn
 
-from tieshare_service.inference.app import create_app
+from tieshare_service.inference.app import App, create_app
 from tieshare_service.inference.batching import Limits
+from tieshare_service.inference.session import Memory
 from tieshare_service.settings import Settings
 
 
 def run(settings: Settings) -> None:
     """Serve the models of the service's data folder until SIGTERM or SIGINT."""
-    serve(
+    host = settings.inference_host
+    app = create_app(
         settings.models_dir,
-        settings.inference_host,
-        settings.inference_port,
-        grpc_port=settings.inference_grpc_port,
+        settings.threads,
+        settings.poll_s,
+        rpc_address=address(host, settings.inference_grpc_port),
         limits=Limits(
             settings.max_batch_rows,
             settings.max_queue,
             settings.max_queue_delay_us,
             settings.threads,
         ),
-        threads=settings.threads,
-        poll_s=settings.poll_s,
+        memory=Memory(settings.model_memory_bytes, settings.pinned),
     )
+    serve(app, host, settings.inference_port)
 
 
-def serve(
-    models_dir: Path,
-    host: str,
-    port: int,
-    *,
-    grpc_port: int | None = None,
-    limits: Limits | None = None,
-    threads: int = 1,
-    poll_s: float = 0.2,
-) -> None:
-    """Serve the models of any folder, NAME/VERSION/model.onnx, until SIGTERM or SIGINT.
-
-    Over gRPC too where ``grpc_port`` is given.
-    """
-    address = f"[{host}]" if ":" in host else host
-    rpc_address = None if grpc_port is None else f"{address}:{grpc_port}"
+def serve(app: App, host: str, port: int) -> None:
+    """Answer there until SIGTERM or SIGINT."""
     uvicorn.run(
-        create_app(models_dir, threads, poll_s, rpc_address=rpc_address, limits=limits),
+        app,
         host=host,
         port=port,
         log_level="warning",
@@ -53,3 +39,8 @@ def serve(
         lifespan="on",
         server_header=False,
     )
+
+
+def address(host: str, port: int) -> str:
+    """HOST:PORT; an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -16,20 +16,40 @@ import pytest
 from tieshare_service.inference.batching import INLINE_S, PIECE_S, Lane, Limits
 from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.datatypes import BY_NAME
-from tieshare_service.inference.errors import ClientGone, Expired, Overloaded, RunFailed
+from tieshare_service.inference.errors import (
+    ClientGone,
+    Expired,
+    LoadFailed,
+    ModelNotReady,
+    Overloaded,
+    RunFailed,
+)
 from tieshare_service.inference.model import Model, load
 from tieshare_service.inference.pace import Pace
+from tieshare_service.inference.session import Session
 from tieshare_service.inference.types import Array, InferRequest, InputTensor, Ran, TensorSpec
 
 Made = Callable[..., Any]
 
 
-class _Session:
+class _Session(Session):
     """Doubles its input, and notes the rows of each run; fails where it holds a NaN."""
 
     def __init__(self, during: Callable[[], object]) -> None:
         self.runs: list[int] = []
+        self.awake = True
+        self.fails = False
         self._during = during
+
+    @property
+    def loaded(self) -> bool:
+        return self.awake
+
+    def up(self) -> "_Session":
+        if self.fails:
+            raise LoadFailed("it is broken")
+        self.awake = True
+        return self
 
     def run(self, outputs: list[str], feeds: dict[str, Array]) -> list[Array]:
         x = feeds["x"]
@@ -289,3 +309,23 @@ def test_whether_rows_are_separate_is_tried(tmp_path: Path, graph: str, separate
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     assert load(path, "m", 1, 1).separate == separate
+
+
+def _resting(*, fails: bool) -> Model:
+    model, _ = _model()
+    session = model.session
+    assert isinstance(session, _Session)
+    session.awake, session.fails = False, fails
+    return model
+
+
+def test_a_model_that_rests_is_woken_for_all_that_wait(pool: ThreadPoolExecutor) -> None:
+    model = _resting(fails=False)
+    assert _values(_together(model, pool, _x(1), _x(2), _x(3))) == [[2.0], [4.0], [6.0]]
+    assert model.session.loaded
+
+
+def test_where_it_can_not_be_woken_all_that_wait_are_told(pool: ThreadPoolExecutor) -> None:
+    results = _together(_resting(fails=True), pool, _x(1), _x(2))
+    assert _values(results) == [ModelNotReady, ModelNotReady]
+    assert "it is broken" in str(results[0])

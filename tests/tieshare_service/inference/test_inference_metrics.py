@@ -22,16 +22,20 @@ def _times(total_us: int, rows: int = 1) -> Times:
     )
 
 
-def test_nothing_answered_gives_no_samples_but_the_gauge() -> None:
-    lines = Metrics().render(0).splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["tieshare_ready_versions 0"]
+def test_nothing_answered_gives_no_samples_but_the_gauges() -> None:
+    lines = Metrics().render(3, 2, 4096).splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        "tieshare_ready_versions 3",
+        "tieshare_loaded_versions 2",
+        "tieshare_loaded_bytes 4096",
+    ]
 
 
 def test_answers_are_counted_by_status() -> None:
     metrics = Metrics()
     for status in (200, 200, 404):
         metrics.answered(status)
-    lines = metrics.render(3).splitlines()
+    lines = metrics.render(3, 0, 0).splitlines()
     assert 'tieshare_http_answers_total{status="200"} 2' in lines
     assert 'tieshare_http_answers_total{status="404"} 1' in lines
     assert "tieshare_ready_versions 3" in lines
@@ -63,20 +67,20 @@ def metrics() -> Metrics:
     ],
 )
 def test_counters_have_tritons_names(metrics: Metrics, name: str, value: int) -> None:
-    lines = metrics.render(1).splitlines()
+    lines = metrics.render(1, 0, 0).splitlines()
     assert f'nv_inference_{name}{{model="m",version="1"}} {value}' in lines
     assert f"# TYPE nv_inference_{name} counter" in lines
 
 
 def test_refusals_are_counted_by_reason(metrics: Metrics) -> None:
-    lines = metrics.render(1).splitlines()
+    lines = metrics.render(1, 0, 0).splitlines()
     for reason, count in (("OTHER", 1), ("BACKEND", 1), ("REJECTED", 0)):
         labels = f'model="m",version="1",reason="{reason}"'
         assert f"nv_inference_request_failure{{{labels}}} {count}" in lines
 
 
 def test_times_and_batches_have_histograms(metrics: Metrics) -> None:
-    lines = metrics.render(1).splitlines()
+    lines = metrics.render(1, 0, 0).splitlines()
     name, labels = "tieshare_inference_seconds", 'model="m",version="1"'
     for bound, count in (("0.0003", 0), ("0.001", 1), ("0.3", 2), ("10", 2), ("+Inf", 3)):
         assert f'{name}_bucket{{{labels},le="{bound}"}} {count}' in lines
@@ -93,14 +97,14 @@ def test_a_time_on_a_bound_falls_below_it() -> None:
     metrics = Metrics()
     metrics.of("m", 1).succeeded(_times(1000))
     assert 'tieshare_inference_seconds_bucket{model="m",version="1",le="0.001"} 1' in (
-        metrics.render(0)
+        metrics.render(0, 0, 0)
     )
 
 
 def test_label_values_are_escaped() -> None:
     metrics = Metrics()
     metrics.of('a"b\\c\nd', 1).failed("OTHER", 0)
-    assert r'{model="a\"b\\c\nd",version="1"} 0' in metrics.render(0)
+    assert r'{model="a\"b\\c\nd",version="1"} 0' in metrics.render(0, 0, 0)
 
 
 def test_the_statistics_of_a_version(metrics: Metrics) -> None:
