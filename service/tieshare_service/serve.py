@@ -1,16 +1,23 @@
-"""``tieshare serve``: all roles on one machine, as child processes of one that keeps them alive."""
+"""``tieshare serve``: all roles on one machine, as child processes of one that keeps them alive.
+
+``tieshare inference`` with several processes does the same for that role alone.
+"""
 
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
+from typing import Any
 
 from tieshare_service.errors import SettingsError
 from tieshare_service.settings import PREFIX, Settings
 from tieshare_service.supervisor import Role, Say, Supervisor
+
+_INFERENCE = {"inference_port": "inference_host", "inference_grpc_port": "inference_host"}
+_ALL = {"port": "host", **_INFERENCE}
 
 
 def serve(settings: Settings, *, with_worker: bool, say: Say) -> None:
@@ -36,21 +43,39 @@ def serve(settings: Settings, *, with_worker: bool, say: Say) -> None:
         supervisor.run(on_ready)
 
 
+def serve_inference(settings: Settings, say: Say) -> None:
+    """Run the processes of the inference endpoint until SIGTERM or SIGINT.
+
+    Raises SettingsError where an address can't be listened on, StartFailed.
+    """
+    settings = with_free_ports(settings, _INFERENCE)
+    supervisor = Supervisor(inference_roles(settings), to_environ(settings), say)
+    url = _url(settings.inference_host, settings.inference_port)
+    with _stopped_by_signals(supervisor):
+        supervisor.run(lambda: say(f"inference    {url}, {settings.inference_workers} processes"))
+
+
 def roles(settings: Settings, with_worker: bool) -> list[Role]:
     """The roles, each as the ``tieshare`` command that starts it alone."""
-
-    def command(name: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", "tieshare_service.cli", name, "--end-with-stdin")
-
     api = _url(settings.host, settings.port)
-    inference = _url(settings.inference_host, settings.inference_port)
-    started = [
-        Role("api", command("api"), f"{api}/healthz"),
-        Role("inference", command("inference"), f"{inference}/healthz"),
-    ]
+    started = [Role("api", _command("api"), f"{api}/healthz"), *inference_roles(settings)]
     if with_worker:
-        started.append(Role("worker", command("worker")))
+        started.append(Role("worker", _command("worker")))
     return started
+
+
+def inference_roles(settings: Settings) -> list[Role]:
+    """As many as there are to be processes that share the port."""
+    health = f"{_url(settings.inference_host, settings.inference_port)}/healthz"
+    if settings.inference_workers == 1:
+        return [Role("inference", _command("inference"), health)]
+    numbers = range(1, settings.inference_workers + 1)
+    command = _command("inference", "--one-worker")
+    return [Role(f"inference {number}", command, health) for number in numbers]
+
+
+def _command(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tieshare_service.cli", *words, "--end-with-stdin")
 
 
 def to_environ(settings: Settings) -> dict[str, str]:
@@ -61,22 +86,20 @@ def to_environ(settings: Settings) -> dict[str, str]:
     return {**os.environ, **given}
 
 
-def with_free_ports(settings: Settings) -> Settings:
-    """Check that all addresses can be listened on; port 0 becomes a free one.
+def with_free_ports(settings: Settings, ports: Mapping[str, str] = _ALL) -> Settings:
+    """Check that addresses can be listened on; port 0 becomes a free one.
 
-    Raises SettingsError naming the setting.
+    ``ports``: from the setting of each port to that of its host. Raises SettingsError naming the
+    setting.
     """
     with ExitStack() as held:
-        port = held.enter_context(_listening(settings.host, settings.port, "port"))
-        inference_port = held.enter_context(
-            _listening(settings.inference_host, settings.inference_port, "inference_port")
-        )
-        grpc_port = held.enter_context(
-            _listening(settings.inference_host, settings.inference_grpc_port, "inference_grpc_port")
-        )
-        return replace(
-            settings, port=port, inference_port=inference_port, inference_grpc_port=grpc_port
-        )
+        free: dict[str, Any] = {
+            port: held.enter_context(
+                _listening(getattr(settings, host), getattr(settings, port), port)
+            )
+            for port, host in ports.items()
+        }
+        return replace(settings, **free)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ class Settings:
     ``max_attempts``      a job whose worker died so often is failed.
     ``stop_s``            between asking a training process to end and killing it.
     ``threads``           of one training process, and of one inference.
+    ``inference_workers`` processes that share the inference ports; they share ``threads`` and
+                          ``model_memory_bytes`` too.
     ``max_batch_rows``, ``max_queue_delay_us``, ``max_queue``  of inference requests that run
                           together, wait for others to do so, and wait for one model.
     ``model_memory_bytes``  that served models may take in memory; beyond it the least recently
@@ -39,6 +41,7 @@ class Settings:
     inference_host: str = "127.0.0.1"
     inference_port: int = 8001
     inference_grpc_port: int = 8002
+    inference_workers: int = 1
     max_upload_bytes: int = 2 << 30
     gate_seconds: float = 60.0
     gate_memory_bytes: int = 4 << 30
@@ -66,6 +69,7 @@ class Settings:
             "heartbeat_s",
             "poll_s",
             "max_attempts",
+            "inference_workers",
             "max_batch_rows",
             "max_queue",
             "model_memory_bytes",
@@ -126,6 +130,11 @@ class Settings:
     def pinned(self) -> frozenset[str]:
         """Names of ``pinned_models``."""
         return frozenset(name.strip() for name in self.pinned_models.split(",") if name.strip())
+
+    @property
+    def siblings_dir(self) -> Path:
+        """Where the inference processes find each other."""
+        return self.data_dir / "inference"
 
     @property
     def tmp_dir(self) -> Path:

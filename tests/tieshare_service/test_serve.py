@@ -6,14 +6,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import onnx
 import psutil
 import pytest
 
 from tieshare_service.errors import SettingsError
-from tieshare_service.serve import roles, to_environ, with_free_ports
+from tieshare_service.serve import inference_roles, roles, to_environ, with_free_ports
 from tieshare_service.settings import Settings
 
 
@@ -55,6 +57,68 @@ def test_a_wildcard_address_is_asked_at_loopback() -> None:
 
     assert api.health == "http://127.0.0.1:8000/healthz"
     assert inference.health == "http://[::1]:8001/healthz"
+
+
+def test_several_inference_processes_are_as_many_roles() -> None:
+    found = inference_roles(Settings(inference_workers=3))
+
+    assert [role.name for role in found] == ["inference 1", "inference 2", "inference 3"]
+    assert all("--one-worker" in role.command for role in found)
+    assert len(roles(Settings(inference_workers=3), with_worker=True)) == 5
+
+
+@pytest.mark.slow
+def test_inference_processes_share_a_port_what_they_count_and_what_is_unloaded(
+    tmp_path: Path,
+) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 17]> m (float[n, 2] x) => (float[n, 2] y)'
+        "{ y = Identity (x) }"
+    )
+    path = tmp_path / "models" / "same" / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(model.SerializeToString())
+    command = [sys.executable, "-m", "tieshare_service.cli", "inference"]
+    command += ["--data-dir", str(tmp_path), "--inference-workers", "2"]
+    command += ["--inference-port", "0", "--inference-grpc-port", "0"]
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = re.findall(r"http://[^\s,]+", process.stdout.readline())[0]
+        children = psutil.Process(process.pid).children()
+
+        def ask(method: str, route: str, content: object = None) -> httpx.Response:
+            """Over a connection of its own, which one of the processes gets."""
+            return httpx.request(method, f"{url}{route}", json=content, timeout=10)
+
+        _until(lambda: all(_ready(ask) for _ in range(10)))
+        for _ in range(40):
+            assert ask("POST", "/v2/models/same/infer", body).status_code == 200
+        for _ in range(4):
+            (stats,) = ask("GET", "/v2/models/same/stats").json()["model_stats"]
+            assert stats["inference_count"] == 40
+            assert 'nv_inference_count{model="same",version="1"} 40' in ask("GET", "/metrics").text
+        assert ask("POST", "/v2/repository/models/same/unload", {}).status_code == 200
+        _until(lambda: not any(_ready(ask) for _ in range(10)))
+        assert ask("POST", "/v2/repository/models/same/load", {}).status_code == 200
+        _until(lambda: all(_ready(ask) for _ in range(10)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+
+    assert len(children) == 2
+    assert [child for child in children if child.is_running()] == []
+    assert [*(tmp_path / "inference").iterdir()] == []
+
+
+def _ready(ask: Callable[[str, str], httpx.Response]) -> bool:
+    return ask("GET", "/v2/models/same/ready").status_code == 200
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

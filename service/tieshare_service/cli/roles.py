@@ -58,6 +58,7 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
     "inference_host",
     "inference_port",
     "inference_grpc_port",
+    "inference_workers",
     "poll_s",
     "max_batch_rows",
     "max_queue_delay_us",
@@ -66,11 +67,15 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
     "pinned_models",
     "threads",
 )
+@click.option("--one-worker", is_flag=True, hidden=True, help="One of the processes, not all.")
 @end_with_stdin_option
-def inference(settings: Settings, tied_to_stdin: bool) -> None:
+def inference(settings: Settings, tied_to_stdin: bool, one_worker: bool) -> None:
     """Start the inference endpoint alone."""
     _prepare(settings, tied_to_stdin)
-    load("tieshare_service.inference.server:run")(settings)
+    if settings.inference_workers > 1 and not one_worker:
+        load("tieshare_service.serve:serve_inference")(settings, click.echo)
+    else:
+        load("tieshare_service.inference.server:run")(settings)
 
 
 def _prepare(settings: Settings, tied_to_stdin: bool) -> None:

@@ -16,6 +16,7 @@ from tieshare_service.settings import Settings
     "inference_host",
     "inference_port",
     "inference_grpc_port",
+    "inference_workers",
     "max_upload_bytes",
     "gate_seconds",
     "gate_memory_bytes",

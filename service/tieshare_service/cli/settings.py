@@ -17,6 +17,7 @@ HELP: Mapping[str, str] = {
     "inference_host": "Address of the inference endpoint.",
     "inference_port": "Port of the inference endpoint; 0 takes any free one.",
     "inference_grpc_port": "Port of the inference endpoint for gRPC; 0 takes any free one.",
+    "inference_workers": "Processes that share the inference ports.",
     "max_upload_bytes": "Largest body of one upload.",
     "gate_seconds": "Time that parsing one upload may take.",
     "gate_memory_bytes": "Memory that parsing one upload may take.",

@@ -20,13 +20,13 @@ from tieshare_service.inference.model import load
 from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.rpc.service import RpcServer
 from tieshare_service.inference.session import Memory
+from tieshare_service.inference.siblings import Siblings
 from tieshare_service.inference.watcher import Watcher
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-MAX_BODY_BYTES = 64 << 20
 _MESSAGE_LENGTH = 1000
 # a server says nothing but that the client has gone; one that does is not asked again at once
 _GONE_S = 0.1
@@ -52,10 +52,10 @@ _log = logging.getLogger(__name__)
 class App:
     """Serves a repository while its lifespan runs."""
 
-    def __init__(self, core: Core, max_body_bytes: int, rpc_address: str | None = None) -> None:
+    def __init__(self, core: Core, rpc_address: str | None = None) -> None:
         self._core = core
         self._rpc_address = rpc_address
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = core.plane.limits.body_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI 3: ``lifespan`` and ``http``."""
@@ -67,6 +67,7 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._core.watcher.start()
+        await self._core.siblings.start(self._core.metrics.dump)
         rpc = None
         if self._rpc_address is not None:
             rpc = RpcServer(self._core, self._rpc_address, self._max_body_bytes)
@@ -75,6 +76,7 @@ class App:
         await receive()
         if rpc is not None:
             await rpc.stop()
+        self._core.siblings.stop()
         self._core.watcher.stop()
         self._core.plane.close()
         await send({"type": "lifespan.shutdown.complete"})
@@ -133,25 +135,28 @@ def create_app(
     models_dir: Path,
     threads: int = 1,
     poll_s: float = 0.2,
-    max_body_bytes: int = MAX_BODY_BYTES,
     rpc_address: str | None = None,
     limits: Limits | None = None,
     memory: Memory | None = None,
+    siblings: Siblings | None = None,
 ) -> App:
     """An application over ``models_dir``, looked at every ``poll_s`` seconds.
 
     ``threads`` is what one run may use, and, without ``limits``, how many long runs may go on at a
-    time; ``memory`` is what loaded models may take; ``rpc_address``, HOST:PORT, is where gRPC is
-    answered beside HTTP.
+    time; ``memory`` is what loaded models may take; ``siblings`` are the other processes of the
+    endpoint; ``rpc_address``, HOST:PORT, is where gRPC is answered beside HTTP.
     """
     memory = memory or Memory()
     repository = Repository(models_dir, threads, partial(load, memory=memory))
-    watcher = Watcher(repository, poll_s)
-    return App(
-        Core(repository, watcher, DataPlane(limits or Limits(workers=threads)), Metrics(), memory),
-        max_body_bytes,
-        rpc_address,
+    core = Core(
+        repository,
+        Watcher(repository, poll_s),
+        DataPlane(limits or Limits(workers=threads)),
+        Metrics(),
+        memory,
+        siblings or Siblings(),
     )
+    return App(core, rpc_address)
 
 
 async def _disconnected(receive: Receive) -> None:

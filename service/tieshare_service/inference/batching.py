@@ -29,18 +29,20 @@ PIECE_S = 0.01
 
 @dataclass(frozen=True)
 class Limits:
-    """Of what waits and runs.
+    """Of what comes in, waits and runs.
 
     ``rows``      samples that are put together in one run.
     ``requests``  that wait for one model; more are refused.
     ``delay_us``  that a request waits for others to run with; 0: until the event loop's next turn.
     ``workers``   long runs at a time.
+    ``body_bytes``  of one HTTP request or gRPC message.
     """
 
     rows: int = 64
     requests: int = 1000
     delay_us: int = 0
     workers: int = 1
+    body_bytes: int = 64 << 20
 
 
 @dataclass(slots=True, eq=False)

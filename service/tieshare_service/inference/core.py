@@ -20,6 +20,7 @@ from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.session import Memory
+from tieshare_service.inference.siblings import Siblings
 from tieshare_service.inference.statistics import Reason, Times
 from tieshare_service.inference.types import InferRequest, InferResponse
 from tieshare_service.inference.watcher import Watcher
@@ -43,6 +44,7 @@ class Core:
     plane: DataPlane
     metrics: Metrics
     memory: Memory = field(default_factory=Memory)
+    siblings: Siblings = field(default_factory=Siblings)
 
     async def infer(
         self,
@@ -80,6 +82,10 @@ class Core:
             )
         )
         return answer
+
+    async def counted(self) -> Metrics:
+        """By all processes that share the endpoint."""
+        return self.metrics.joined(await self.siblings.told())
 
     async def load(self, name: str, parameters: Collection[str]) -> None:
         """Load the versions in the folder again. Raises ModelNotFound, NotLoaded.

@@ -31,7 +31,7 @@ class DataPlane:
     """Runs requests within its limits; used from one event loop."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="infer")
         self._lanes: WeakKeyDictionary[Model, Lane] = WeakKeyDictionary()
 
@@ -46,7 +46,7 @@ class DataPlane:
         names = tuple(spec.name for spec, _ in wanted)
         lane = self._lanes.get(model)
         if lane is None:
-            lane = self._lanes[model] = Lane(model, self._pool, self._limits)
+            lane = self._lanes[model] = Lane(model, self._pool, self.limits)
         pieces = list(lane.cut(feeds))
         parts = [
             await _unless_gone(lane.put(piece, names, request.timeout_s), gone) for piece in pieces

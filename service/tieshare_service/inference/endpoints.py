@@ -93,7 +93,7 @@ async def infer(core: Core, call: Call) -> Reply:
 
 async def model_statistics(core: Core, call: Call) -> Reply:
     """What was asked of the versions that answer: of all models, of one, or one version."""
-    found = documents.statistics(core.repository, core.metrics, call.model, call.version)
+    found = documents.statistics(core.repository, await core.counted(), call.model, call.version)
     return _json(found)
 
 
@@ -151,7 +151,8 @@ async def forget_regions(_core: Core, call: Call) -> Reply:
 async def metrics(core: Core, _call: Call) -> Reply:
     """Prometheus text."""
     ready = sum(1 for *_, slot in core.repository.index() if slot.model)
-    text = core.metrics.render(ready, core.memory.loaded, core.memory.used)
+    counted = await core.counted()
+    text = counted.render(ready, core.memory.loaded, core.memory.used)
     return Reply(200, text.encode(), _TEXT)
 
 

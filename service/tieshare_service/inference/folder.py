@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE_NAME = "model.onnx"
+_UNLOADED = ".unloaded"  # a folder beside the models: one empty file for each name in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,24 @@ def scan(models_dir: Path) -> dict[tuple[str, int], Found]:
                 continue
             found[name, int(number)] = Found(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
     return found
+
+
+def unloaded(models_dir: Path) -> set[str]:
+    """Names that are not to be served, whatever lies there. Raises OSError."""
+    try:
+        return set(os.listdir(models_dir / _UNLOADED))  # noqa: PTH208
+    except FileNotFoundError:
+        return set()
+
+
+def set_unloaded(models_dir: Path, name: str, *, state: bool) -> None:
+    """Note it for every process that serves this folder, and for later ones. Raises OSError."""
+    note = models_dir / _UNLOADED / name
+    if state:
+        note.parent.mkdir(exist_ok=True)
+        note.touch()
+    else:
+        note.unlink(missing_ok=True)
 
 
 def _folders(parent: str) -> Iterator[tuple[str, str]]:

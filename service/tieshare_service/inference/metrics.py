@@ -1,7 +1,9 @@
 """Statistics in Prometheus' text format, under the names that Triton has for them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import orjson
 
 from tieshare_service.inference.statistics import REASONS, Histogram, ModelStatistics
 
@@ -41,6 +43,21 @@ class Metrics:
     def of(self, model: str, version: int) -> ModelStatistics:
         """Those of one version, which is there."""
         return self._models[model, version]
+
+    def dump(self) -> bytes:
+        """All of it, for ``joined`` of another process."""
+        models = [[*key, one.plain()] for key, one in self._models.items()]
+        return orjson.dumps({"answers": [*self._answers.items()], "models": models})
+
+    def joined(self, dumps: Iterable[bytes]) -> "Metrics":
+        """These and those of other processes in one."""
+        whole = Metrics()
+        for dump in (self.dump(), *dumps):
+            known = orjson.loads(dump)
+            whole._answers.update(dict(known["answers"]))
+            for name, version, plain in known["models"]:
+                whole._models[name, version].add(plain)
+        return whole
 
     def render(self, ready: int, loaded: int, loaded_bytes: int) -> str:
         """The text of ``/metrics``."""

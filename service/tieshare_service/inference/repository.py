@@ -4,7 +4,7 @@ One thread calls ``sync``, ``load`` and ``unload``; any thread may read at any t
 whole tables only: every change builds a new table and puts it in place of the old one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from tieshare_service.inference.errors import (
     ModelNotReady,
     NotLoaded,
 )
-from tieshare_service.inference.folder import Found, scan
+from tieshare_service.inference.folder import Found, scan, set_unloaded, unloaded
 from tieshare_service.inference.model import Model, load
 from tieshare_service.inference.session import give_back
 
@@ -56,7 +56,6 @@ class Repository:
         self._threads = threads
         self._load = loader
         self._table: dict[str, Versions] = {}
-        self._unloaded: set[str] = set()
         self._synced = False
 
     @property
@@ -108,11 +107,13 @@ class Repository:
         for name, version, _ in self.index():
             if (name, version) not in found:
                 self._put(name, version, None)
-        self._unloaded &= {name for name, _ in found}
+        resting = self._noted({name for name, _ in found})
         for (name, version), file in found.items():
-            if name in self._unloaded and self._differs((name, version), file):
+            if name in resting:
                 self._put(name, version, Slot(file, "UNAVAILABLE", UNLOADED))
-        coming = [key for key, file in found.items() if self._differs(key, file)]
+        coming = [
+            key for key, file in found.items() if key[0] not in resting and self._differs(key, file)
+        ]
         for name, version in coming:
             known = self._known(name, version)
             model = known.model if known else None
@@ -127,10 +128,10 @@ class Repository:
     def unload(self, name: str) -> None:
         """Serve no version of this name, later ones included, until ``load``.
 
-        Raises ModelNotFound.
+        Raises ModelNotFound, or NotLoaded where the folder can't be written.
         """
         slots = self._versions(name).slots
-        self._unloaded.add(name)
+        self._note(name, unloaded=True)
         for version, slot in slots.items():
             self._put(name, version, Slot(slot.found, "UNAVAILABLE", UNLOADED))
         give_back()
@@ -143,7 +144,7 @@ class Repository:
         found = {key: file for key, file in scan(self._models_dir).items() if key[0] == name}
         if not found:
             raise ModelNotFound(f"no model {name!r}")
-        self._unloaded.discard(name)
+        self._note(name, unloaded=False)
         for (_, version), file in sorted(found.items(), key=lambda item: -item[0][1]):
             known = self._known(name, version)
             self._put(name, version, Slot(file, "LOADING", model=known.model if known else None))
@@ -151,6 +152,19 @@ class Repository:
         if self._versions(name).latest is None:
             newest = self._versions(name).slots[max(self._versions(name).slots)]
             raise NotLoaded(f"model {name!r} can't be loaded: {newest.reason}")
+
+    def _noted(self, names: Collection[str]) -> set[str]:
+        """Those of these names that are unloaded; of others, nothing is noted any more."""
+        noted = unloaded(self._models_dir)
+        for name in noted.difference(names):
+            set_unloaded(self._models_dir, name, state=False)
+        return noted.intersection(names)
+
+    def _note(self, name: str, *, unloaded: bool) -> None:
+        try:
+            set_unloaded(self._models_dir, name, state=unloaded)
+        except OSError as error:
+            raise NotLoaded(f"the models folder can't be written: {error.strerror}") from error
 
     def _bring(self, name: str, version: int) -> None:
         slot = self._table[name].slots[version]
@@ -176,7 +190,12 @@ class Repository:
 
     def _differs(self, key: tuple[str, int], file: Found) -> bool:
         known = self._known(*key)
-        return known is None or known.found != file or known.state == "LOADING"
+        return (
+            known is None
+            or known.found != file
+            or known.state == "LOADING"
+            or known.reason == UNLOADED
+        )
 
     def _known(self, name: str, version: int) -> Slot | None:
         versions = self._table.get(name)

@@ -1,35 +1,37 @@
 """The inference process."""
 
+import socket
+
 import uvicorn
 
 from tieshare_service.inference.app import App, create_app
 from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.session import Memory
+from tieshare_service.inference.siblings import Siblings
 from tieshare_service.settings import Settings
 
 
 def run(settings: Settings) -> None:
     """Serve the models of the service's data folder until SIGTERM or SIGINT."""
-    host = settings.inference_host
+    host, workers = settings.inference_host, settings.inference_workers
+    threads = max(settings.threads // workers, 1)
     app = create_app(
         settings.models_dir,
-        settings.threads,
+        threads,
         settings.poll_s,
         rpc_address=address(host, settings.inference_grpc_port),
         limits=Limits(
-            settings.max_batch_rows,
-            settings.max_queue,
-            settings.max_queue_delay_us,
-            settings.threads,
+            settings.max_batch_rows, settings.max_queue, settings.max_queue_delay_us, threads
         ),
-        memory=Memory(settings.model_memory_bytes, settings.pinned),
+        memory=Memory(settings.model_memory_bytes / workers, settings.pinned),
+        siblings=Siblings(settings.siblings_dir if workers > 1 else None),
     )
-    serve(app, host, settings.inference_port)
+    serve(app, host, settings.inference_port, shared=workers > 1)
 
 
-def serve(app: App, host: str, port: int) -> None:
-    """Answer there until SIGTERM or SIGINT."""
-    uvicorn.run(
+def serve(app: App, host: str, port: int, *, shared: bool = False) -> None:
+    """Answer there until SIGTERM or SIGINT; a ``shared`` port others listen on, too."""
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -39,6 +41,16 @@ def serve(app: App, host: str, port: int) -> None:
         lifespan="on",
         server_header=False,
     )
+    uvicorn.Server(config).run([_shared_port(host, port)] if shared else None)
+
+
+def _shared_port(host: str, port: int) -> socket.socket:
+    """The system gives each new connection to one of the processes that have such a socket."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((host, port))
+    return listener
 
 
 def address(host: str, port: int) -> str:

@@ -138,6 +138,38 @@ class ModelStatistics:
             ],
         }
 
+    def plain(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "last_ms": self.last_ms,
+            "rows": self.rows,
+            "runs": self.runs,
+            "durations": _plain(self.durations),
+            "batches": {str(rows): _plain(found) for rows, found in self.batches.items()},
+            "histograms": {key: [one.counts, one.total] for key, one in self.histograms.items()},
+            "failures": self.failures,
+        }
+
+    def add(self, plain: Mapping[str, Any]) -> None:
+        """What another process counted of this version, as its ``plain`` has it."""
+        self.last_ms = max(self.last_ms, plain["last_ms"])
+        self.rows += plain["rows"]
+        self.runs += plain["runs"]
+        _add(self.durations, plain["durations"])
+        for rows, found in plain["batches"].items():
+            _add(self.batches[int(rows)], found)
+        for name, (counts, total) in plain["histograms"].items():
+            known = self.histograms[name]
+            known.counts = list(map(sum, zip(known.counts, counts, strict=True)))
+            known.total += total
+        self.failures.update(plain["failures"])
+
+
+def _add(durations: Mapping[str, Duration], plain: Mapping[str, Mapping[str, int]]) -> None:
+    for name, one in plain.items():
+        durations[name].count += one["count"]
+        durations[name].ns += one["ns"]
+
 
 def _plain(durations: Mapping[str, Duration]) -> dict[str, dict[str, int]]:
     return {name: {"count": one.count, "ns": one.ns} for name, one in durations.items()}

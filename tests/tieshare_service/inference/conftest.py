@@ -97,13 +97,13 @@ def application(models_dir: Path) -> Iterator[Callable[..., App]]:
     """The application over what the folder holds now, loaded once; no watcher runs."""
     planes = []
 
-    def build(max_body_bytes: int = 1 << 20, *, sync: bool = True) -> App:
+    def build(body_bytes: int = 1 << 20, *, sync: bool = True) -> App:
         repository = Repository(models_dir, threads=1)
         if sync:
             repository.sync()
-        planes.append(DataPlane(Limits()))
+        planes.append(DataPlane(Limits(body_bytes=body_bytes)))
         core = Core(repository, Watcher(repository, 3600), planes[-1], Metrics())
-        return App(core, max_body_bytes)
+        return App(core)
 
     yield build
     for plane in planes:

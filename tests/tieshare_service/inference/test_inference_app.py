@@ -183,8 +183,8 @@ def test_a_body_at_the_limit_is_read_and_one_byte_more_is_not(
     publish("digits", 1, digits)
     body = orjson.dumps({"inputs": [X]})
     path = "/v2/models/digits/infer"
-    assert ask(application(max_body_bytes=len(body)), "POST", path, body)[0] == 200
-    status, _, content = ask(application(max_body_bytes=len(body) - 1), "POST", path, body)
+    assert ask(application(body_bytes=len(body)), "POST", path, body)[0] == 200
+    status, _, content = ask(application(body_bytes=len(body) - 1), "POST", path, body)
     assert (status, orjson.loads(content)) == (
         413,
         {"error": f"the request is larger than {len(body) - 1} bytes"},
@@ -195,7 +195,7 @@ def test_a_declared_length_over_the_limit_is_refused_unread(
     application: Application, ask: Ask
 ) -> None:
     declared = {"Content-Length": "101"}
-    assert ask(application(max_body_bytes=100), "GET", "/v2", b"", declared)[0] == 413
+    assert ask(application(body_bytes=100), "GET", "/v2", b"", declared)[0] == 413
 
 
 def _drive(app: App, messages: list[dict[str, Any]]) -> list[MutableMapping[str, Any]]:

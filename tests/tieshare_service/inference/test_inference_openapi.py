@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from jsonschema_rs import validator_for
 from schemathesis.checks import positive_data_acceptance
 
+from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.endpoints import ENDPOINTS
 from tieshare_service.inference.openapi import document
 
@@ -39,7 +40,7 @@ EXPLORED = [
 @pytest.fixture
 def url(publish: Publish, serve: Serve, digits: onnx.ModelProto) -> str:
     publish("digits", 1, digits)
-    return serve(max_body_bytes=1 << 20)
+    return serve(limits=Limits(body_bytes=1 << 20))
 
 
 def _schema(path: str, method: str, status: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from tieshare_service.inference.batching import Limits
+
 Publish = Callable[[str, int, onnx.ModelProto | bytes], Path]
 Serve = Callable[..., str]
 
@@ -175,7 +177,7 @@ def test_a_connection_is_kept_after_a_refusal(
     publish: Publish, serve: Serve, digits: onnx.ModelProto
 ) -> None:
     publish("digits", 1, digits)
-    url = serve(max_body_bytes=100_000)
+    url = serve(limits=Limits(body_bytes=100_000))
     with httpx.Client() as client:
         too_large = client.post(f"{url}/v2/models/digits/infer", content=b"0" * 5_000_000)
         assert too_large.status_code == 413

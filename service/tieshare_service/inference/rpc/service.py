@@ -74,7 +74,7 @@ async def _model_config(core: Core, request: Any) -> Any:
 
 async def _model_statistics(core: Core, request: Any) -> Any:
     version = request.version or None
-    return documents.statistics(core.repository, core.metrics, request.name, version)
+    return documents.statistics(core.repository, await core.counted(), request.name, version)
 
 
 async def _model_infer(core: Core, request: Any) -> Any:
@@ -159,7 +159,7 @@ class RpcServer:
         options = [
             ("grpc.max_receive_message_length", max_body_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(core.siblings.expected)),
         ]
         self._server = grpc.aio.server(options=options)
         handlers = {name: _unary(core, name, method) for name, method in METHODS.items()}
