@@ -64,10 +64,10 @@ def main() -> None:
                 path = root / f"m{number}" / "1" / "model.onnx"
                 path.parent.mkdir(parents=True)
                 path.write_bytes(content)
-        with _served(one, flags.model_memory_bytes) as server:
+        with served(one, flags.model_memory_bytes) as server:
             server.ask("m0")
             alone = server.resident_mib
-        with _served(many, flags.model_memory_bytes) as server:
+        with served(many, flags.model_memory_bytes) as server:
             names = [f"m{number}" for number in range(flags.models)]
             at_rest = server.resident_mib
             cold = [server.ask(name) for name in names[:COLD]]
@@ -109,7 +109,8 @@ def _model() -> onnx.ModelProto:
 
 
 @contextmanager
-def _served(models: Path, budget: float) -> Iterator[Server]:
+def served(models: Path, budget: float) -> Iterator[Server]:
+    """An inference process over a folder, whose loaded models may take so many bytes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])

@@ -152,7 +152,7 @@ def create_app(
         repository,
         Watcher(repository, poll_s),
         DataPlane(limits or Limits(workers=threads)),
-        Metrics(),
+        Metrics(repository.versions),
         memory,
         siblings or Siblings(),
     )

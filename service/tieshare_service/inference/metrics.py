@@ -1,7 +1,7 @@
 """Statistics in Prometheus' text format, under the names that Triton has for them."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import orjson
 
@@ -30,11 +30,15 @@ _HISTOGRAMS = {
 
 
 class Metrics:
-    """What was answered since the process began; used from the event loop only."""
+    """What was answered since the process began; used from the event loop only.
 
-    def __init__(self) -> None:
+    ``there``: tells which versions there are; what was counted of others is forgotten in time.
+    """
+
+    def __init__(self, there: Callable[[], Collection[_Model]] | None = None) -> None:
+        self._there = there
         self._answers: Counter[int] = Counter()
-        self._models: defaultdict[_Model, ModelStatistics] = defaultdict(ModelStatistics)
+        self._models: dict[_Model, ModelStatistics] = {}
 
     def answered(self, status: int) -> None:
         """One HTTP answer of any route."""
@@ -42,7 +46,13 @@ class Metrics:
 
     def of(self, model: str, version: int) -> ModelStatistics:
         """Those of one version, which is there."""
-        return self._models[model, version]
+        known = self._models.get((model, version))
+        if known is None:
+            if self._there is not None:
+                there = self._there()
+                self._models = {key: one for key, one in self._models.items() if key in there}
+            known = self._models[model, version] = ModelStatistics()
+        return known
 
     def dump(self) -> bytes:
         """All of it, for ``joined`` of another process."""
@@ -56,7 +66,7 @@ class Metrics:
             known = orjson.loads(dump)
             whole._answers.update(dict(known["answers"]))
             for name, version, plain in known["models"]:
-                whole._models[name, version].add(plain)
+                whole.of(name, version).add(plain)
         return whole
 
     def render(self, ready: int, loaded: int, loaded_bytes: int) -> str:

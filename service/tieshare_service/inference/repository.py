@@ -96,6 +96,10 @@ class Repository:
             for version, slot in sorted(versions.slots.items())
         ]
 
+    def versions(self) -> set[tuple[str, int]]:
+        """Every version in the folder, whatever its state."""
+        return {(name, version) for name, version, _ in self.index()}
+
     def sync(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Bring the table in step with the folder: forget what went, then load what came.
 

@@ -31,6 +31,18 @@ def test_nothing_answered_gives_no_samples_but_the_gauges() -> None:
     ]
 
 
+def test_versions_that_went_are_forgotten_when_others_are_asked() -> None:
+    there = {("m", 1), ("m", 2)}
+    metrics = Metrics(lambda: there)
+    metrics.of("m", 1).rows = 5
+    metrics.of("m", 2)
+    there.remove(("m", 1))
+    assert metrics.of("m", 1).rows == 5
+    there.add(("m", 3))
+    metrics.of("m", 3)
+    assert metrics.of("m", 1).rows == 0
+
+
 def test_answers_are_counted_by_status() -> None:
     metrics = Metrics()
     for status in (200, 200, 404):
