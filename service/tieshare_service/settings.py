@@ -9,6 +9,7 @@ from typing import Any
 from tieshare_service.errors import SettingsError
 
 PREFIX = "TIESHARE_"
+_TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Settings:
     ``model_memory_bytes``  that served models may take in memory; beyond it the least recently
                           used are loaded again when they are asked.
     ``pinned_models``     names, separated by commas, of those that always stay in memory.
+    ``tracing``           whether each inference request gives a span of OpenTelemetry.
     ``runner``            MODULE:FUNCTION that does a job; it has the signature of
                           ``tieshare.compress``.
     """
@@ -55,6 +57,7 @@ class Settings:
     max_queue: int = 1000
     model_memory_bytes: int = field(default_factory=lambda: machine_memory() // 2)
     pinned_models: str = ""
+    tracing: bool = False
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     runner: str = "tieshare.pipeline:compress"
 
@@ -154,6 +157,8 @@ def machine_memory() -> int:
 
 def _parsed(variable: str, text: str, kind: Any) -> Any:
     try:
+        if kind is bool:
+            return _TRUTH[text.lower()]
         return kind(text)
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         raise SettingsError(f"{text!r} can't be read as {kind.__name__}", where=variable) from error

@@ -150,12 +150,21 @@ def test_settings_come_from_the_environment_and_flags_win_over_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "on"), [("1", True), ("true", True), ("True", True), ("0", False), ("false", False)]
+)
+def test_a_switch_is_set_by_a_number_or_a_word(text: str, on: bool) -> None:
+    assert Settings.from_env(environ={"TIESHARE_TRACING": text}).tracing is on
+    assert Settings.from_env({"tracing": True}, {"TIESHARE_TRACING": text}).tracing is True
+
+
+@pytest.mark.parametrize(
     ("environ", "where"),
     [
         ({"TIESHARE_PORT": "many"}, "TIESHARE_PORT"),
         ({"TIESHARE_PORT": "65536"}, "port"),
         ({"TIESHARE_POLL_S": "0"}, "poll_s"),
         ({"TIESHARE_LEASE_S": "9.9"}, "lease_s"),
+        ({"TIESHARE_TRACING": "maybe"}, "TIESHARE_TRACING"),
         ({"TIESHARE_RUNNER": "tieshare.compress"}, "runner"),
     ],
 )

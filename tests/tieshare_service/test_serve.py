@@ -47,7 +47,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 
 def test_the_children_get_every_setting() -> None:
-    settings = Settings(data_dir=Path("/some where"), port=1, lease_s=12.5, heartbeat_s=2.5)
+    settings = Settings(data_dir=Path("/some where"), port=1, lease_s=12.5, tracing=True)
 
     assert Settings.from_env(environ=to_environ(settings)) == settings
 

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from tieshare_service.cli.failures import BadInput
+from tieshare_service.cli.lazy import load
 
 NEEDED = ("torch", "scipy", "sklearn", "matplotlib")
 
@@ -24,3 +25,8 @@ def require_compress() -> None:
     """Raise BadInput with what to install where compression can't run."""
     if missing():
         raise BadInput(hint())
+
+
+def require_tracing() -> None:
+    """Raise SettingsError with what to install where requests can't be traced."""
+    load("tieshare_service.inference.tracing:Tracing")

@@ -4,7 +4,7 @@ import logging
 
 import click
 
-from tieshare_service.cli.extras import require_compress
+from tieshare_service.cli.extras import require_compress, require_tracing
 from tieshare_service.cli.lazy import load
 from tieshare_service.cli.settings import settings_options
 from tieshare_service.lifeline import end_with_stdin
@@ -65,12 +65,15 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
     "max_queue",
     "model_memory_bytes",
     "pinned_models",
+    "tracing",
     "threads",
 )
 @click.option("--one-worker", is_flag=True, hidden=True, help="One of the processes, not all.")
 @end_with_stdin_option
 def inference(settings: Settings, tied_to_stdin: bool, one_worker: bool) -> None:
     """Start the inference endpoint alone."""
+    if settings.tracing:
+        require_tracing()
     _prepare(settings, tied_to_stdin)
     if settings.inference_workers > 1 and not one_worker:
         load("tieshare_service.serve:serve_inference")(settings, click.echo)

@@ -2,7 +2,7 @@
 
 import click
 
-from tieshare_service.cli.extras import hint, missing
+from tieshare_service.cli.extras import hint, missing, require_tracing
 from tieshare_service.cli.settings import settings_options
 from tieshare_service.serve import serve as run_all
 from tieshare_service.settings import Settings
@@ -30,6 +30,7 @@ from tieshare_service.settings import Settings
     "max_queue",
     "model_memory_bytes",
     "pinned_models",
+    "tracing",
     "threads",
 )
 def serve(settings: Settings) -> None:
@@ -37,6 +38,8 @@ def serve(settings: Settings) -> None:
 
     Ctrl-C or SIGTERM ends all of it within ten seconds.
     """
+    if settings.tracing:
+        require_tracing()
     with_worker = not missing()
     if not with_worker:
         click.echo(f"no worker, jobs will wait in line: {hint()}", err=True)

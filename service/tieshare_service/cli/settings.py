@@ -31,6 +31,7 @@ HELP: Mapping[str, str] = {
     "max_queue": "Inference requests that wait for one model; more are refused.",
     "model_memory_bytes": "Memory that served models may take; half of the machine's.",
     "pinned_models": "Served models, separated by commas, that always stay in memory.",
+    "tracing": "Send a trace of each inference request to OpenTelemetry's OTEL_* addresses.",
     "threads": "Threads of one training process and of one inference; the machine's cores.",
 }
 
@@ -51,6 +52,8 @@ def settings_options(
             with_settings = click.option(
                 f"--{name.replace('_', '-')}",
                 type=click.Path(path_type=Path) if kinds[name] is Path else kinds[name],
+                is_flag=kinds[name] is bool,
+                default=None,
                 help=f"{HELP[name]}  [env: {PREFIX}{name.upper()}]",
             )(with_settings)
         return with_settings

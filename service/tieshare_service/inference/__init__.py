@@ -10,6 +10,7 @@ The modules, in the order of a request:
     tensors      protocol tensors <-> numpy arrays, by the one table in ``datatypes``
     repository   which versions are served; ``folder`` reads the disk, ``watcher`` keeps it in step
     model        one ONNX Runtime session
+    tracing      a request's times as OpenTelemetry's spans, where that is asked for
 
 This process imports ONNX Runtime and numpy; never torch, scikit-learn, scipy or the database.
 """

@@ -4,8 +4,10 @@ import argparse
 import math
 from pathlib import Path
 
+from tieshare_service.errors import SettingsError
 from tieshare_service.inference.app import create_app
-from tieshare_service.inference.server import address, serve
+from tieshare_service.inference.batching import Limits
+from tieshare_service.inference.server import address, serve, traced
 from tieshare_service.inference.session import Memory
 
 
@@ -22,11 +24,21 @@ def main() -> None:
         "--model-memory-bytes", type=float, default=math.inf, help="that loaded models may take"
     )
     parser.add_argument("--pin", action="append", default=[], help="a model that stays in memory")
+    parser.add_argument("--tracing", action="store_true", help="a trace of each request, by OTLP")
     flags = parser.parse_args()
+    try:
+        tracing = traced() if flags.tracing else None
+    except SettingsError as error:
+        parser.error(str(error))
     rpc_address = None if flags.grpc_port is None else address(flags.host, flags.grpc_port)
     memory = Memory(flags.model_memory_bytes, flags.pin)
     app = create_app(
-        flags.models, flags.threads, flags.poll_s, rpc_address=rpc_address, memory=memory
+        flags.models,
+        flags.poll_s,
+        rpc_address=rpc_address,
+        limits=Limits(workers=flags.threads),
+        memory=memory,
+        tracing=tracing,
     )
     serve(app, flags.host, flags.port)
 

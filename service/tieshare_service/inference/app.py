@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -22,6 +22,9 @@ from tieshare_service.inference.rpc.service import RpcServer
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.inference.watcher import Watcher
+
+if TYPE_CHECKING:  # an extra that may not be installed
+    from tieshare_service.inference.tracing import Tracing
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -79,6 +82,8 @@ class App:
         self._core.siblings.stop()
         self._core.watcher.stop()
         self._core.plane.close()
+        if self._core.tracing is not None:
+            self._core.tracing.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -133,28 +138,30 @@ class App:
 
 def create_app(
     models_dir: Path,
-    threads: int = 1,
     poll_s: float = 0.2,
     rpc_address: str | None = None,
     limits: Limits | None = None,
     memory: Memory | None = None,
     siblings: Siblings | None = None,
+    tracing: "Tracing | None" = None,
 ) -> App:
     """An application over ``models_dir``, looked at every ``poll_s`` seconds.
 
-    ``threads`` is what one run may use, and, without ``limits``, how many long runs may go on at a
-    time; ``memory`` is what loaded models may take; ``siblings`` are the other processes of the
-    endpoint; ``rpc_address``, HOST:PORT, is where gRPC is answered beside HTTP.
+    One run may use as many threads as there may be long runs at a time; ``memory`` is what loaded
+    models may take; ``siblings`` are the other processes of the endpoint; ``rpc_address``,
+    HOST:PORT, is where gRPC is answered beside HTTP; ``tracing`` gives each inference request a
+    span, and is closed when the application ends.
     """
-    memory = memory or Memory()
-    repository = Repository(models_dir, threads, partial(load, memory=memory))
+    limits, memory = limits or Limits(), memory or Memory()
+    repository = Repository(models_dir, limits.workers, partial(load, memory=memory))
     core = Core(
         repository,
         Watcher(repository, poll_s),
-        DataPlane(limits or Limits(workers=threads)),
+        DataPlane(limits),
         Metrics(repository.versions),
         memory,
         siblings or Siblings(),
+        tracing,
     )
     return App(core, rpc_address)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tieshare_service.inference.data_plane import DataPlane, Gone
 from tieshare_service.inference.errors import (
@@ -25,6 +25,9 @@ from tieshare_service.inference.statistics import Reason, Times
 from tieshare_service.inference.types import InferRequest, InferResponse
 from tieshare_service.inference.watcher import Watcher
 
+if TYPE_CHECKING:  # an extra that may not be installed
+    from tieshare_service.inference.tracing import RequestSpan, Tracing
+
 Answer = TypeVar("Answer")
 
 _REASONS: Mapping[type[InferenceError], Reason] = {
@@ -37,7 +40,7 @@ _REASONS: Mapping[type[InferenceError], Reason] = {
 
 @dataclass(frozen=True)
 class Core:
-    """The served models, and what is asked of them."""
+    """The served models, and what is asked of them; ``tracing`` where requests have spans."""
 
     repository: Repository
     watcher: Watcher
@@ -45,6 +48,7 @@ class Core:
     metrics: Metrics
     memory: Memory = field(default_factory=Memory)
     siblings: Siblings = field(default_factory=Siblings)
+    tracing: "Tracing | None" = None
 
     async def infer(
         self,
@@ -53,11 +57,27 @@ class Core:
         parse: Callable[[Model], InferRequest],
         encode: Callable[[InferResponse], Answer],
         gone: Gone | None = None,
+        span: "RequestSpan | None" = None,
     ) -> Answer:
         """One request, from the form that it came in to the form of its answer, counted.
 
         ``gone`` ends when nobody waits for the answer any more. Raises an InferenceError.
         """
+        if span is None:
+            return await self._infer(name, version, parse, encode, gone)
+        with span:
+            span.asked(name, version)
+            return await self._infer(name, version, parse, encode, gone, span)
+
+    async def _infer(
+        self,
+        name: str,
+        version: str | None,
+        parse: Callable[[Model], InferRequest],
+        encode: Callable[[InferResponse], Answer],
+        gone: Gone | None,
+        span: "RequestSpan | None" = None,
+    ) -> Answer:
         arrived = time.perf_counter_ns()
         model = self.repository.get(name, version)
         statistics = self.metrics.of(model.name, model.version)
@@ -70,17 +90,18 @@ class Core:
             statistics.failed(_REASONS.get(type(error), "OTHER"), time.perf_counter_ns() - arrived)
             raise
         ran = response.ran
-        statistics.succeeded(
-            Times(
-                queue=ran.began - parsed,
-                input=parsed - arrived,
-                infer=ran.ended - ran.began,
-                output=time.perf_counter_ns() - ran.ended,
-                rows=_rows(request),
-                run_rows=ran.rows,
-                first=ran.first,
-            )
+        times = Times(
+            queue=ran.began - parsed,
+            input=parsed - arrived,
+            infer=ran.ended - ran.began,
+            output=time.perf_counter_ns() - ran.ended,
+            rows=_rows(request),
+            run_rows=ran.rows,
+            first=ran.first,
         )
+        statistics.succeeded(times)
+        if span is not None:
+            span.answered(model.version, arrived, times)
         return answer
 
     async def counted(self) -> Metrics:

@@ -85,7 +85,13 @@ async def infer(core: Core, call: Call) -> Reply:
             return wire.parse_raw(call.body, model.inputs)
         return wire.parse(call.body, length)
 
-    body, json_length = await core.infer(call.model, call.version, parse, wire.encode, call.gone)
+    span = None
+    if core.tracing is not None:
+        template = _MODEL if call.version is None else _VERSION
+        span = core.tracing.over_http(call.headers, f"{template}/infer")
+    body, json_length = await core.infer(
+        call.model, call.version, parse, wire.encode, call.gone, span
+    )
     if json_length is None:
         return Reply(200, body)
     return Reply(200, body, b"application/octet-stream", json_length)

@@ -1,6 +1,7 @@
 """The inference process."""
 
 import socket
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -10,6 +11,9 @@ from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.settings import Settings
 
+if TYPE_CHECKING:  # an extra that may not be installed
+    from tieshare_service.inference.tracing import Tracing
+
 
 def run(settings: Settings) -> None:
     """Serve the models of the service's data folder until SIGTERM or SIGINT."""
@@ -17,7 +21,6 @@ def run(settings: Settings) -> None:
     threads = max(settings.threads // workers, 1)
     app = create_app(
         settings.models_dir,
-        threads,
         settings.poll_s,
         rpc_address=address(host, settings.inference_grpc_port),
         limits=Limits(
@@ -25,8 +28,16 @@ def run(settings: Settings) -> None:
         ),
         memory=Memory(settings.model_memory_bytes / workers, settings.pinned),
         siblings=Siblings(settings.siblings_dir if workers > 1 else None),
+        tracing=traced() if settings.tracing else None,
     )
     serve(app, host, settings.inference_port, shared=workers > 1)
+
+
+def traced() -> "Tracing":
+    """As the environment says. Raises SettingsError where the extra for it is not installed."""
+    from tieshare_service.inference.tracing import Tracing  # noqa: PLC0415 - an extra
+
+    return Tracing.from_environ()
 
 
 def serve(app: App, host: str, port: int, *, shared: bool = False) -> None:

@@ -117,3 +117,22 @@ def test_without_the_extra_the_command_says_what_to_install(
     assert "compression needs torch" in done.stderr
     assert "pip install 'tieshare[compress]'" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["serve", "inference"])
+@pytest.mark.parametrize("flag", [True, False], ids=["flag", "environment"])
+def test_without_the_extra_a_service_that_is_to_trace_does_not_start(
+    tieshare: Any, command: str, flag: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.delitem(sys.modules, "tieshare_service.inference.tracing", raising=False)
+    flags, environ = (["--tracing"], {}) if flag else ([], {"TIESHARE_TRACING": "1"})
+    done = tieshare(command, *flags, **environ)
+
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "Error: tracing: traces need OpenTelemetry: "
+        "install it with  pip install 'tieshare[tracing]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []

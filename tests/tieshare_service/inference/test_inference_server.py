@@ -28,7 +28,17 @@ REQUEST = {
 
 
 def test_the_process_imports_no_trainer_no_framework_and_no_database() -> None:
-    heavy = "torch", "sklearn", "scipy", "sqlalchemy", "fastapi", "pydantic", "onnx", "tieshare"
+    heavy = (
+        "torch",
+        "sklearn",
+        "scipy",
+        "sqlalchemy",
+        "fastapi",
+        "pydantic",
+        "onnx",
+        "tieshare",
+        "opentelemetry",
+    )
     script = (
         "import sys, tieshare_service.inference.__main__; "
         f"print(sorted(set({heavy!r}) & set(sys.modules)))"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -36,6 +37,7 @@ CODES: Mapping[type[errors.InferenceError], grpc.StatusCode] = {
 _log = logging.getLogger(__name__)
 
 Method = Callable[[Core, Any], Awaitable[Any]]
+Answer = Callable[[Any, Any], Awaitable[Any]]
 
 
 async def _server_live(_core: Core, _request: Any) -> Any:
@@ -77,12 +79,16 @@ async def _model_statistics(core: Core, request: Any) -> Any:
     return documents.statistics(core.repository, await core.counted(), request.name, version)
 
 
-async def _model_infer(core: Core, request: Any) -> Any:
+async def _model_infer(core: Core, name: str, request: Any, context: Any) -> Any:
+    span = None
+    if core.tracing is not None:
+        span = core.tracing.over_grpc(context.invocation_metadata(), f"{_SERVICE}/{name}")
     return await core.infer(
         request.model_name,
         request.model_version or None,
         lambda _model: codec.parse(request),
         codec.encode,
+        span=span,
     )
 
 
@@ -135,7 +141,6 @@ METHODS: Mapping[str, Method] = {
     "ModelMetadata": _model_metadata,
     "ModelConfig": _model_config,
     "ModelStatistics": _model_statistics,
-    "ModelInfer": _model_infer,
     "RepositoryIndex": _repository_index,
     "RepositoryModelLoad": _load,
     "RepositoryModelUnload": _unload,
@@ -162,7 +167,8 @@ class RpcServer:
             ("grpc.so_reuseport", int(core.siblings.expected)),
         ]
         self._server = grpc.aio.server(options=options)
-        handlers = {name: _unary(core, name, method) for name, method in METHODS.items()}
+        handlers = {name: _unary(name, _plain(core, method)) for name, method in METHODS.items()}
+        handlers["ModelInfer"] = _unary("ModelInfer", partial(_model_infer, core, "ModelInfer"))
         handlers["ModelStreamInfer"] = _stream(core)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, handlers),)
@@ -178,12 +184,17 @@ class RpcServer:
         await self._server.stop(_GRACE_S)
 
 
-def _unary(core: Core, name: str, method: Method) -> Any:
+def _plain(core: Core, method: Method) -> Answer:
+    """Of a method to which it is all the same what comes with a request."""
+    return lambda request, _context: method(core, request)
+
+
+def _unary(name: str, method: Answer) -> Any:
     answer_class = MESSAGES[f"{name}Response"]
 
     async def handle(request: Any, context: Any) -> Any:
         try:
-            answer = await method(core, request)
+            answer = await method(request, context)
         except errors.InferenceError as error:
             await context.abort(CODES[type(error)], error.message)
         except Exception:
@@ -203,9 +214,9 @@ def _unary(core: Core, name: str, method: Method) -> Any:
 def _stream(core: Core) -> Any:
     answer_class = MESSAGES["ModelStreamInferResponse"]
 
-    async def handle(requests: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
+    async def handle(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async for request in requests:
-            yield await _streamed(core, request, answer_class)
+            yield await _streamed(core, request, context, answer_class)
 
     return grpc.stream_stream_rpc_method_handler(
         handle,
@@ -214,10 +225,10 @@ def _stream(core: Core) -> Any:
     )
 
 
-async def _streamed(core: Core, request: Any, answer_class: Any) -> Any:
+async def _streamed(core: Core, request: Any, context: Any, answer_class: Any) -> Any:
     """One answer of a stream, which goes on after an error."""
     try:
-        answer = await _model_infer(core, request)
+        answer = await _model_infer(core, "ModelStreamInfer", request, context)
     except errors.InferenceError as error:
         return _failed(request, error.message, answer_class)
     except Exception:
