@@ -89,37 +89,31 @@ class Pace:
 
 @dataclass(frozen=True, eq=False)
 class Living:
-    """Groups of rows that a penalty may let die: (groups,) norms, 0 of dead ones, and weights.
+    """Groups of rows that a penalty may let die: (groups,) norms, 0 of dead ones, and sizes.
 
-    ``penalty``: of strength 1.
+    ``penalty``: of strength 1. ``sizes``: weights that die with a group.
     """
 
     penalty: OrderedRows
     norms: NDArray[np.floating[Any]]
     sizes: NDArray[np.floating[Any]]
 
-    @property
-    def size(self) -> float:
-        """Weights that are alive."""
-        return float(self.sizes[self.norms > 0].sum())
-
     def dying(self, strength: float, step: float) -> float:
-        """Weights that the prox of such a step would zero."""
+        """Weights that go by the prox of such a step."""
         penalty = self.penalty.at(self.penalty.strength * strength)
         gone = (penalty.row_scales(self.norms, step) <= 0) & (self.norms > 0)
         return float(self.sizes[gone].sum())
 
 
-def strongest(layers: Sequence[Living], strength: float, step: float, share: float) -> float:
-    """The strength, lowered where more than this share of what is alive would die at one step.
+def strongest(layers: Sequence[Living], strength: float, step: float, most: float) -> float:
+    """The strength, lowered where more weights than ``most`` would go at one step.
 
-    Where there is a share, one group may die that is more than that.
+    Above 0 one group may die that is more than that.
     """
 
     def dying(tried: float) -> float:
         return sum(layer.dying(tried, step) for layer in layers)
 
-    most = share * sum(layer.size for layer in layers)
     if dying(strength) <= most:
         return strength
     low, high = 0.0, strength
@@ -129,4 +123,4 @@ def strongest(layers: Sequence[Living], strength: float, step: float, share: flo
             low = middle
         else:
             high = middle
-    return high if share > 0 and dying(low) == 0 else low
+    return high if most > 0 and dying(low) == 0 else low

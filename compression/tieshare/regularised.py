@@ -1,7 +1,7 @@
 """Which rows get a penalty, how strong it is, and which of them die together."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tieshare.errors import RecipeError, UnsupportedModel
+from tieshare.exports.units import Masks
 from tieshare.graph.atoms import NOBODY, Ids
 from tieshare.graph.layers import Layer
 from tieshare.graph.structure import Structure
@@ -35,13 +36,15 @@ class Regularised:
     A unit goes only where nobody reads it, so that all rows that read it are one ``group``: their
     norm is that of all of them side by side. ``unit``: what the strength is multiplied by, so
     that one strength suits all layers. It is the mean norm of the groups, times
-    sqrt(weights that die with a group / weights of the group).
+    sqrt(weights that die with a group / weights of the group). ``reads``: (pairs,) each a group and
+    a unit that it reads.
     """
 
     parts: tuple[Rows, ...]
     groups: int
     penalty: Penalty
     unit: float
+    reads: tuple[Ids, Ids]
 
     @property
     def name(self) -> str:
@@ -53,12 +56,19 @@ class Regularised:
         """In graph order."""
         return tuple(part.layer for part in self.parts)
 
-    @cached_property
-    def sizes(self) -> NDArray[np.float64]:
-        """(groups,) how many weights each group has."""
+    def sizes(self, costs: NDArray[np.float64], left: Mapping[str, Masks]) -> NDArray[np.float64]:
+        """(groups,) how many weights die with each: its own, and its share of what feeds it.
+
+        ``costs``: of the units, as ``costs_of`` has them. ``left``: what is alive of each weight.
+        """
         found = np.zeros(self.groups)
         for part in self.parts:
-            np.add.at(found, part.groups.cpu().numpy(), part.layer.columns)
+            layer = part.layer
+            own = layer.columns * _beside(left.get(layer.weight, {}), layer.row_axis)
+            np.add.at(found, part.groups.cpu().numpy(), own)
+        groups, units = self.reads
+        readers = np.bincount(units, minlength=len(costs))
+        np.add.at(found, groups, costs[units] / readers[units])
         return found
 
 
@@ -116,7 +126,7 @@ def regularised(twin: Twin, structure: Structure, recipe: Recipe) -> tuple[Regul
             f"no layer has {_FEWEST_ROWS} inputs or more, so that there is nothing to compress"
         )
     _check_regularised(readers, recipe)
-    costs = _costs(twin, structure)
+    costs = costs_of(twin, structure)
     shares = []
     for joined in _joined(readers):
         name = _penalty_of(joined, recipe)
@@ -181,13 +191,24 @@ def _share(
     groups, parts = _grouped(joined, recipe, weights[0].device)
     penalty = PENALTIES[name](groups, recipe.l2)
     unit = typical_size(weights, parts, groups, penalty)
+    reads = _reads(joined, parts)
     if isinstance(penalty, OrderedRows):
-        read = [reader.units.ravel() for reader in joined if reader.units is not None]
-        atoms = np.unique(np.concatenate(read)) if read else np.zeros(0, dtype=np.int64)
-        behind = costs[atoms[atoms != NOBODY]].sum()
+        behind = costs[np.unique(reads[1])].sum()
         # What a group's death is worth: sqrt(weights that die with it / weights of the group).
         unit *= math.sqrt(1 + behind / sum(weight.numel() for weight in weights))
-    return Regularised(parts, groups, penalty, unit)
+    return Regularised(parts, groups, penalty, unit, reads)
+
+
+def _reads(joined: Sequence[_Reader], parts: Sequence[Rows]) -> tuple[Ids, Ids]:
+    """(pairs,) groups, and units that they read."""
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
+    for reader, part in zip(joined, parts, strict=True):
+        if reader.units is not None:
+            groups = np.repeat(part.groups.cpu().numpy(), reader.units.shape[1])
+            pairs.append(np.stack([groups, reader.units.ravel()], axis=1))
+    known = np.unique(np.concatenate(pairs), axis=0)
+    groups, units = known[known[:, 1] != NOBODY].T
+    return groups, units
 
 
 def _grouped(
@@ -209,12 +230,23 @@ def _grouped(
     return len(left), tuple(parts)
 
 
-def _costs(twin: Twin, structure: Structure) -> NDArray[np.float64]:
-    """(units,) weights that are there for a unit and go with it, those that read it apart."""
-    costs = np.zeros(structure.units)
+def costs_of(
+    twin: Twin, structure: Structure, left: Mapping[str, Masks] | None = None
+) -> NDArray[np.float64]:
+    """(units,) weights that are there for a unit and go with it, those that read it apart.
+
+    ``left``: what is alive of each weight; all of it, if nothing is said.
+    """
+    costs, left = np.zeros(structure.units), left or {}
     for name, axes in structure.entries.items():
         for entries in axes:
             if not entries.read and name in twin.names:
-                ids = entries.ids[entries.ids != NOBODY]
-                np.add.at(costs, ids, twin.parameter(name).numel() / len(entries.ids))
+                each = twin.parameter(name).numel() / len(entries.ids)
+                each *= _beside(left.get(name, {}), entries.axis)
+                np.add.at(costs, entries.ids[entries.ids != NOBODY], each)
     return costs
+
+
+def _beside(masks: Masks, axis: int) -> float:
+    """The part of a slice along this axis that is alive, by the masks of the other axes."""
+    return math.prod(float(mask.mean()) for other, mask in masks.items() if other != axis)

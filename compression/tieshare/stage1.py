@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tieshare.errors import RecipeError
@@ -23,7 +25,7 @@ from tieshare.penalties import OrderedRows
 from tieshare.plan import Plan
 from tieshare.prior import EqualRows
 from tieshare.recipe import Recipe
-from tieshare.regularised import Regularised, regularised
+from tieshare.regularised import Regularised, costs_of, regularised
 from tieshare.shrink import group_norms, shrink
 from tieshare.trainer import USUAL_TRIAL, Trainer, Trial, descend
 from tieshare.twin import Twin
@@ -88,6 +90,8 @@ class RisingPath:
             for item in self.regularised
         }
         self.total = sum(twin.parameter(name).numel() for name in twin.names)
+        self.left: dict[str, Masks] = {}
+        self.sizes_of = self._group_sizes()
 
     def epoch(self) -> Snapshot:
         """Train one epoch, shrink on the way, and steer the strength.
@@ -103,6 +107,7 @@ class RisingPath:
             turn = step * self.turns // steps
             if turn > (step - 1) * self.turns // steps:
                 self.pace.turn()
+                self.sizes_of = self._group_sizes()
         self.done += 1
         return Snapshot(
             epoch=self.done,
@@ -120,6 +125,7 @@ class RisingPath:
             "rate": self.rate,
             "done": self.done,
             "pace": self.pace.state(),
+            "sizes": {name: torch.from_numpy(sizes) for name, sizes in self.sizes_of.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -129,6 +135,7 @@ class RisingPath:
         self.alive = {name: rows.to(self.trainer.device) for name, rows in state["alive"].items()}
         self.rate, self.done = state["rate"], state["done"]
         self.pace.restore(state["pace"])
+        self.sizes_of = {name: sizes.numpy() for name, sizes in state["sizes"].items()}
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
         optimizer = descent(self.twin, rate)
@@ -143,7 +150,8 @@ class RisingPath:
         strength, step = self.pace.strength, self.rate * steps
         if self.sizes:  # rows would die together that between them compute what is needed
             strength = min(strength, _MOST_AT_ONCE / step)
-        strength = strongest(list(self._living()), strength, step, self.pace.share())
+        most = self.pace.share() * self.total / self.pace.ratio
+        strength = strongest(list(self._living()), strength, step, most)
         for item in self.regularised:
             penalty, alive = item.penalty.at(strength * item.unit), self.alive[item.name]
             weights = self._weights(item)
@@ -151,7 +159,8 @@ class RisingPath:
         self.sizes.restore()
         layers = {layer.weight for layer in self.structure.layers}
         staying = self._staying()
-        self.pace.shrunk(self._alive_ratio(staying))
+        self.left = self._left(staying)
+        self.pace.shrunk(self._ratio())
         for name, masks in staying.items():
             if name in layers and name in self.twin.names:
                 weight = self.twin.parameter(name)
@@ -164,7 +173,9 @@ class RisingPath:
             if isinstance(item.penalty, OrderedRows):
                 norms = group_norms(self._weights(item), item.parts, item.groups)
                 norms *= self.alive[item.name]
-                yield Living(item.penalty.at(item.unit), norms.cpu().numpy(), item.sizes)
+                yield Living(
+                    item.penalty.at(item.unit), norms.cpu().numpy(), self.sizes_of[item.name]
+                )
 
     def _weights(self, item: Regularised) -> list[Tensor]:
         return [self.twin.parameter(layer.weight).detach() for layer in item.layers]
@@ -192,20 +203,33 @@ class RisingPath:
             for part in item.parts:
                 yield part.layer, self.alive[item.name][part.groups]
 
-    def _alive_ratio(self, masks: Mapping[str, Masks]) -> float:
-        """Parameters / those left without dead rows, and without units that feed only these."""
-        alive = {layer.weight: (layer.row_axis, rows) for layer, rows in self._alive_rows()}
-        left = 0
+    def _left(self, masks: Mapping[str, Masks]) -> dict[str, Masks]:
+        """What is alive: without dead rows, and without units that feed only these."""
+        rows_of = {layer.weight: (layer.row_axis, rows) for layer, rows in self._alive_rows()}
+        left: dict[str, Masks] = {}
         for name in self.twin.names:
             stays = dict(masks.get(name, {}))
-            if name in alive:
-                axis, rows = alive[name]
+            if name in rows_of:
+                axis, rows = rows_of[name]
                 stays[axis] = stays.get(axis, True) & rows.cpu().numpy()
-            left += math.prod(
+            left[name] = stays
+        return left
+
+    def _ratio(self) -> float:
+        """Parameters / those that are alive."""
+        alive = 0
+        for name, stays in self.left.items():
+            shape = self.twin.parameter(name).shape
+            alive += math.prod(
                 int(stays[axis].sum()) if axis in stays else length
-                for axis, length in enumerate(self.twin.parameter(name).shape)
+                for axis, length in enumerate(shape)
             )
-        return self.total / max(left, 1)
+        return self.total / max(alive, 1)
+
+    def _group_sizes(self) -> dict[str, NDArray[np.float64]]:
+        """Of each regularised layer (groups,): how many weights die with a group."""
+        costs = costs_of(self.twin, self.structure, self.left)
+        return {item.name: item.sizes(costs, self.left) for item in self.regularised}
 
 
 def descent(twin: Twin, rate: float) -> torch.optim.Optimizer:

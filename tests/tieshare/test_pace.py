@@ -127,32 +127,31 @@ def test_a_restored_pace_goes_on_as_before() -> None:
 
 def test_a_strength_at_which_little_dies_stays() -> None:
     layers = [living([0.1, 1.0, 2.0, 3.0])]
-    assert strongest(layers, 0.5, 1.0, share=0.25) == 0.5
+    assert strongest(layers, 0.5, 1.0, most=10) == 0.5
 
 
 def test_a_strength_is_lowered_until_no_more_dies_than_may() -> None:
     layers = [living([0.1, 0.2, 0.3, 4.0]), living([0.15, 0.25, 5.0, 6.0])]
-    found = strongest(layers, 1.0, 1.0, share=0.25)
+    found = strongest(layers, 1.0, 1.0, most=20)
     assert 0.15 <= found < 0.2
     assert sum(layer.dying(found, 1.0) for layer in layers) == 20
 
 
-def test_one_row_may_die_that_is_more_than_the_share() -> None:
+def test_one_row_may_die_that_is_more_than_that() -> None:
     layers = [living([0.1, 0.2, 4.0])]
-    found = strongest(layers, 1.0, 1.0, share=0.01)
+    found = strongest(layers, 1.0, 1.0, most=0.1)
     assert layers[0].dying(found, 1.0) == 10
 
 
-def test_without_a_share_none_dies() -> None:
+def test_where_nothing_may_go_no_row_dies() -> None:
     layers = [living([0.1, 0.2, 4.0])]
-    found = strongest(layers, 1.0, 1.0, share=0.0)
+    found = strongest(layers, 1.0, 1.0, most=0.0)
     assert 0.09 < found < 0.1
     assert layers[0].dying(found, 1.0) == 0
 
 
 def test_dead_rows_do_not_count() -> None:
     layer = living([0.0, 0.0, 1.0, 2.0])
-    assert layer.size == 20
     assert layer.dying(1.5, 1.0) == 10
 
 
