@@ -10,7 +10,7 @@ from tieshare.errors import RecipeError, UnsupportedModel
 from tieshare.graph import structure_of
 from tieshare.penalties import L1, OrderedRows, WeightDecay, row_weights, slope_weights
 from tieshare.recipe import PenaltyName, Recipe
-from tieshare.regularised import Regularised, regularised
+from tieshare.regularised import Regularised, costs_of, regularised
 from tieshare.tie_groups import TiedRows
 from tieshare.twin import Twin, from_onnx
 
@@ -60,6 +60,21 @@ def test_rows_that_are_one_unit_each_get_equal_weights(
     assert second.unit == pytest.approx(norms[1] * math.sqrt(75 / 10))
 
 
+def test_with_a_row_go_its_weights_and_with_a_unit_what_feeds_it(fresh: Fresh) -> None:
+    """While all is alive, and where half of the inputs and a quarter of the units are dead."""
+    model = fresh(MLP, w1=(64, 32), b1=(32,), w2=(32, 10), b2=(10,))
+    twin, (first, second) = shares(model)
+    structure = structure_of(model)
+    whole = costs_of(twin, structure)
+    assert set(first.sizes(whole, {})) == {32.0}
+    assert set(second.sizes(whole, {})) == {10.0 + 64 + 1}
+    inputs, units = np.arange(64) < 32, np.arange(32) < 24
+    left = {"w1": {0: inputs, 1: units}, "b1": {0: units}, "w2": {0: units}}
+    now = costs_of(twin, structure, left)
+    assert set(first.sizes(now, left)) == {24.0}
+    assert set(second.sizes(now, left)) == {10.0 + 32 + 1}
+
+
 CONV = (
     "g (float[N, 1, 8, 8] x) => (float[N, 10] y)"
     "{ h = Conv (x, k, c) r = Relu (h) p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)"
@@ -81,6 +96,15 @@ def test_a_network_of_few_inputs_alone_has_nothing_to_compress(fresh: Fresh) -> 
     model = fresh("g (float[N, 7] x) => (float[N, 3] y) { y = Gemm (x, w, b) }", w=(7, 3), b=(3,))
     with pytest.raises(UnsupportedModel, match="8 inputs"):
         shares(model)
+
+
+def test_rows_that_read_one_channel_share_what_feeds_it(fresh: Fresh) -> None:
+    """9 rows of the dense layer read each channel, which has a kernel of 9 and a bias."""
+    model = fresh(CONV, k=(6, 1, 3, 3), c=(6,), w=(54, 10), b=(10,))
+    twin, items = shares(model)
+    (item,) = [one for one in items if one.layers[0].weight == "w"]
+    sizes = item.sizes(costs_of(twin, structure_of(model)), {})
+    assert sizes == pytest.approx(np.full(54, 10 + (9 + 1) / 9))
 
 
 def test_layers_that_read_one_residual_stream_share_a_penalty(fresh: Fresh) -> None:
