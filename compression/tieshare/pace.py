@@ -6,6 +6,7 @@ follow. So the strength is steered by what has gone, and each shrinking lets onl
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ class Pace:
     shrinkings: float
     ratio: float = 1.0
     strain: float = 0.0
+    _used: list[float] = field(default_factory=list, init=False)  # strengths in this turn
     _room: float = field(default=0.0, init=False)  # log of the factor to shrink by; below 0: a debt
     _before: float = field(default=1.0, init=False)  # the ratio when the turn began
 
@@ -49,17 +51,23 @@ class Pace:
         self._room = min(self._room + turn / self.shrinkings, turn)
         return -math.expm1(-max(self._room, 0.0))
 
-    def shrunk(self, ratio: float) -> None:
-        """The ratio is this now."""
+    def shrunk(self, ratio: float, strength: float) -> None:
+        """By a penalty of so much of the strength as might be; the ratio is this now."""
+        self._used.append(strength)
         self._room -= math.log(ratio / self.ratio)
         self.ratio = ratio
 
     def turn(self) -> None:
-        """A stronger penalty where the network shrinks too slowly, a weaker one if too fast."""
+        """A stronger penalty where the network shrinks too slowly, a weaker one if too fast.
+
+        Weaker, too, if not all of it might be used: rows that are held back at next to nothing are
+        dead weight, and under so much of a penalty the others suffer.
+        """
         gap = self._aim() - math.log(self.ratio / self._before)
-        growth = _STEADY + _GAIN * gap - _EASED * self.strain
+        used = statistics.fmean(self._used) / self.strength if self._used else 1.0
+        growth = _STEADY + _GAIN * gap - _EASED * self.strain + math.log(max(used, 1e-3))
         self.strength *= math.exp(min(max(growth, -_FALL), _RISE))
-        self.left, self._before = self.left - 1, self.ratio
+        self.left, self._before, self._used = self.left - 1, self.ratio, []
 
     def lost(self, share: float) -> None:
         """Of the score that may be lost, this share is; one measurement is noisy."""

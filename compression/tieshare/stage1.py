@@ -160,7 +160,7 @@ class RisingPath:
         layers = {layer.weight for layer in self.structure.layers}
         staying = self._staying()
         self.left = self._left(staying)
-        self.pace.shrunk(self._ratio())
+        self.pace.shrunk(self._ratio(), strength)
         for name, masks in staying.items():
             if name in layers and name in self.twin.names:
                 weight = self.twin.parameter(name)

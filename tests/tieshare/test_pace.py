@@ -31,7 +31,7 @@ def allowed(walk: Pace) -> float:
 def test_each_shrinking_may_take_its_part_of_one_and_a_half_times_an_even_pace() -> None:
     walk = pace()
     assert allowed(walk) == pytest.approx(1.5 * EVEN / 5)
-    walk.shrunk(math.exp(1.5 * EVEN / 5))
+    walk.shrunk(math.exp(1.5 * EVEN / 5), walk.strength)
     assert allowed(walk) == pytest.approx(1.5 * EVEN / 5)
 
 
@@ -43,7 +43,7 @@ def test_what_is_not_used_is_kept_for_a_turn() -> None:
 
 def test_what_went_too_far_is_paid_back_before_more_goes() -> None:
     walk = pace()
-    walk.shrunk(math.exp(1.5 * EVEN))
+    walk.shrunk(math.exp(1.5 * EVEN), walk.strength)
     shares = [walk.share() for _ in range(6)]
     assert shares[:5] == pytest.approx([0.0] * 5, abs=1e-12)
     assert shares[5] > 0
@@ -51,7 +51,7 @@ def test_what_went_too_far_is_paid_back_before_more_goes() -> None:
 
 def test_an_even_way_raises_the_strength_a_little() -> None:
     walk = pace()
-    walk.shrunk(math.exp(EVEN))
+    walk.shrunk(math.exp(EVEN), walk.strength)
     walk.turn()
     assert walk.strength == pytest.approx(math.exp(0.05))
 
@@ -64,9 +64,19 @@ def test_where_the_network_shrinks_too_slowly_the_strength_rises_to_a_limit() ->
 
 def test_where_it_shrinks_too_fast_the_strength_falls_to_a_limit() -> None:
     walk = pace()
-    walk.shrunk(4.0)
+    walk.shrunk(4.0, walk.strength)
     walk.turn()
     assert walk.strength == pytest.approx(math.exp(-0.4))
+
+
+def test_where_not_all_of_the_strength_might_be_used_it_falls() -> None:
+    half, none = pace(), pace()
+    half.shrunk(math.exp(EVEN), 0.8)
+    none.shrunk(math.exp(EVEN), 0.0)
+    for walk in (half, none):
+        walk.turn()
+    assert half.strength == pytest.approx(0.8 * math.exp(0.05))
+    assert none.strength == pytest.approx(math.exp(-0.4))
 
 
 def test_the_way_that_is_left_is_spread_over_the_turns_that_are_left() -> None:
@@ -77,7 +87,7 @@ def test_the_way_that_is_left_is_spread_over_the_turns_that_are_left() -> None:
 
 def test_at_the_last_ratio_nothing_more_goes() -> None:
     walk = pace()
-    walk.shrunk(20.0)
+    walk.shrunk(20.0, walk.strength)
     walk.turn()
     assert walk.share() == 0
     assert walk.strength < 1
@@ -114,12 +124,12 @@ def test_a_restored_pace_goes_on_as_before() -> None:
     whole, second = pace(), pace(strength=9.0)
     whole.lost(0.4)
     whole.share()
-    whole.shrunk(1.7)
+    whole.shrunk(1.7, whole.strength)
     whole.turn()
     second.restore(whole.state())
     for walk in (whole, second):
         walk.share()
-        walk.shrunk(2.2)
+        walk.shrunk(2.2, walk.strength)
         walk.turn()
     assert whole.state() == second.state()
     assert whole.share() == second.share()
