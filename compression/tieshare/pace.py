@@ -64,7 +64,7 @@ class Pace:
         dead weight, and under so much of a penalty the others suffer.
         """
         gap = self._aim() - math.log(self.ratio / self._before)
-        used = statistics.fmean(self._used) / self.strength if self._used else 1.0
+        used = statistics.fmean(self._used) / self.strength if self._used and self.strength else 1.0
         growth = _STEADY + _GAIN * gap - _EASED * self.strain + math.log(max(used, 1e-3))
         self.strength *= math.exp(min(max(growth, -_FALL), _RISE))
         self.left, self._before, self._used = self.left - 1, self.ratio, []

@@ -91,7 +91,7 @@ class RisingPath:
         }
         self.total = sum(twin.parameter(name).numel() for name in twin.names)
         self.left: dict[str, Masks] = {}
-        self.sizes_of = self._group_sizes()
+        self.worth = self._worth()
 
     def epoch(self) -> Snapshot:
         """Train one epoch, shrink on the way, and steer the strength.
@@ -107,7 +107,7 @@ class RisingPath:
             turn = step * self.turns // steps
             if turn > (step - 1) * self.turns // steps:
                 self.pace.turn()
-                self.sizes_of = self._group_sizes()
+                self.worth = self._worth()
         self.done += 1
         return Snapshot(
             epoch=self.done,
@@ -125,7 +125,7 @@ class RisingPath:
             "rate": self.rate,
             "done": self.done,
             "pace": self.pace.state(),
-            "sizes": {name: torch.from_numpy(sizes) for name, sizes in self.sizes_of.items()},
+            "worth": {name: torch.from_numpy(sizes) for name, sizes in self.worth.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -135,7 +135,7 @@ class RisingPath:
         self.alive = {name: rows.to(self.trainer.device) for name, rows in state["alive"].items()}
         self.rate, self.done = state["rate"], state["done"]
         self.pace.restore(state["pace"])
-        self.sizes_of = {name: sizes.numpy() for name, sizes in state["sizes"].items()}
+        self.worth = {name: sizes.numpy() for name, sizes in state["worth"].items()}
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
         optimizer = descent(self.twin, rate)
@@ -174,7 +174,7 @@ class RisingPath:
                 norms = group_norms(self._weights(item), item.parts, item.groups)
                 norms *= self.alive[item.name]
                 yield Living(
-                    item.penalty.at(item.unit), norms.cpu().numpy(), self.sizes_of[item.name]
+                    item.penalty.at(item.unit), norms.cpu().numpy(), self.worth[item.name]
                 )
 
     def _weights(self, item: Regularised) -> list[Tensor]:
@@ -226,7 +226,7 @@ class RisingPath:
             )
         return self.total / max(alive, 1)
 
-    def _group_sizes(self) -> dict[str, NDArray[np.float64]]:
+    def _worth(self) -> dict[str, NDArray[np.float64]]:
         """Of each regularised layer (groups,): how many weights die with a group."""
         costs = costs_of(self.twin, self.structure, self.left)
         return {item.name: item.sizes(costs, self.left) for item in self.regularised}
