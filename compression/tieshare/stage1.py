@@ -173,9 +173,7 @@ class RisingPath:
             if isinstance(item.penalty, OrderedRows):
                 norms = group_norms(self._weights(item), item.parts, item.groups)
                 norms *= self.alive[item.name]
-                yield Living(
-                    item.penalty.at(item.unit), norms.cpu().numpy(), self.worth[item.name]
-                )
+                yield Living(item.penalty.at(item.unit), norms.cpu().numpy(), self.worth[item.name])
 
     def _weights(self, item: Regularised) -> list[Tensor]:
         return [self.twin.parameter(layer.weight).detach() for layer in item.layers]
