@@ -20,6 +20,7 @@ _STEADY = 0.05  # growth of log strength in a turn, while the network shrinks as
 _GAIN = 4.0
 _EASED = 0.2  # so much less where it has lost all that it may
 _RISE, _FALL = 0.2, 0.4  # and never more than this
+_BACK = 0.5  # of the strength, and of its fastest rise, after a step back
 _AT_MOST = 1.5  # times an even pace
 _HALVINGS = 10  # while a strength is looked for
 
@@ -33,6 +34,7 @@ class Pace:
     ``shrinkings``  in a turn, on average.
     ``ratio``       of all parameters to those that are alive now.
     ``strain``      what is lost of the score / what may be: the more, the slower it goes.
+    ``rise``        of log strength in a turn, at most.
     """
 
     strength: float
@@ -41,6 +43,7 @@ class Pace:
     shrinkings: float
     ratio: float = 1.0
     strain: float = 0.0
+    rise: float = _RISE
     _used: list[float] = field(default_factory=list, init=False)  # strengths in this turn
     _room: float = field(default=0.0, init=False)  # log of the factor to shrink by; below 0: a debt
     _before: float = field(default=1.0, init=False)  # the ratio when the turn began
@@ -66,12 +69,17 @@ class Pace:
         gap = self._aim() - math.log(self.ratio / self._before)
         used = statistics.fmean(self._used) / self.strength if self._used and self.strength else 1.0
         growth = _STEADY + _GAIN * gap - _EASED * self.strain + math.log(max(used, 1e-3))
-        self.strength *= math.exp(min(max(growth, -_FALL), _RISE))
+        self.strength *= math.exp(min(max(growth, -_FALL), self.rise))
         self.left, self._before, self._used = self.left - 1, self.ratio, []
 
     def lost(self, share: float) -> None:
         """Of the score that may be lost, this share is; one measurement is noisy."""
         self.strain = (self.strain + max(share, 0.0)) / 2
+
+    def back(self) -> None:
+        """It was too much: go on from here with less, and slower."""
+        self.strength *= _BACK
+        self.rise *= _BACK
 
     def state(self) -> dict[str, float]:
         """At the end of a turn."""
@@ -80,12 +88,14 @@ class Pace:
             "left": self.left,
             "ratio": self.ratio,
             "strain": self.strain,
+            "rise": self.rise,
             "room": self._room,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.strength, self.left, self.strain = state["strength"], state["left"], state["strain"]
+        self.strength, self.rise = state["strength"], state["rise"]
+        self.left, self.strain = state["left"], state["strain"]
         self.ratio = self._before = state["ratio"]
         self._room = state["room"]
 

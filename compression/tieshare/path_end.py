@@ -14,6 +14,7 @@ _BEYOND = 1.25  # the path leads past the ratio that is asked for
 _LOST_IN_ANY_CASE = 0.06  # the path ends where it lost more than this before retraining
 _LOST_PER_DROP = 4.0  # and this multiple of what the result may lose
 _JUDGED = 3  # networks in turn
+_WORTHLESS = 2.0  # times what may be lost
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class PathEnd:
     def lost(self, snapshot: Snapshot) -> float:
         """Of what may be lost, the share that is; below 0 where the network got better."""
         return (self.score - snapshot.score) / self.allowed
+
+    def worthless(self, snapshot: Snapshot) -> bool:
+        """Whether so much is lost that it is better to go back."""
+        return self.lost(snapshot) > _WORTHLESS
 
     def reached(self, seen: Sequence[Snapshot]) -> bool:
         """Whether the target lies behind the last of these networks.

@@ -120,9 +120,18 @@ def test_a_network_that_lost_all_that_it_may_has_time_to_recover() -> None:
     assert walk.share() > 0
 
 
+def test_after_a_step_back_it_is_weaker_and_rises_slower() -> None:
+    walk = pace()
+    walk.back()
+    assert walk.strength == 0.5
+    walk.turn()
+    assert walk.strength == pytest.approx(0.5 * math.exp(0.1))
+
+
 def test_a_restored_pace_goes_on_as_before() -> None:
     whole, second = pace(), pace(strength=9.0)
     whole.lost(0.4)
+    whole.back()
     whole.share()
     whole.shrunk(1.7, whole.strength)
     whole.turn()

@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from onnx import ModelProto
 
 from tieshare.data import Dataset
+from tieshare.errors import RecipeError
 from tieshare.job import Job
 from tieshare.pace import Pace
 from tieshare.path_end import PathEnd
@@ -17,24 +19,36 @@ from tieshare.stage1 import LAST_RATIO, Snapshot
 from tieshare.walk import walk
 
 Walk = Callable[..., "Scripted"]
-GOOD, BAD = 0.9, 0.1
+GOOD, BAD, WORTHLESS = 0.9, 0.8, 0.1
 
 
 class Scripted:
-    """Epochs with these (ratio, score)."""
+    """Epochs with these (ratio, score); one without a ratio diverges."""
 
     def __init__(self, epochs: Sequence[tuple[float, float]], last_ratio: float) -> None:
         self.epochs, self.done, self.rate = epochs, 0, 0.1
         self.pace = Pace(strength=1.0, last=last_ratio, left=60, shrinkings=4)
         self.regularised = (SimpleNamespace(layers=()),)
+        self.now = (1.0, GOOD)
+        self.backs = 0
 
     def epoch(self) -> Snapshot:
-        ratio, score = self.epochs[self.done]
+        self.now = self.epochs[self.done]
+        if not self.now[0]:
+            raise RecipeError("training diverges", where="learning_rate")
         self.done += 1
+        return self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        ratio, score = self.now
         return Snapshot(epoch=self.done, score=score, ratio=ratio, alive_rows=1)
 
-    def state(self) -> Mapping[str, int]:
-        return {}
+    def state(self) -> Mapping[str, Any]:
+        return {"now": self.now, "done": self.done}
+
+    def back(self, state: Mapping[str, Any]) -> None:
+        self.now, self.done = state["now"], state["done"] + 1
+        self.backs += 1
 
 
 @pytest.fixture
@@ -47,7 +61,9 @@ def walked(
 ) -> Walk:
     """A path of these epochs, at its end."""
 
-    def run(*epochs: tuple[float, float], target: Target | None = None) -> Scripted:
+    def run(
+        *epochs: tuple[float, float], target: Target | None = None, rate: float | None = None
+    ) -> Scripted:
         made: list[Scripted] = []
 
         def path(*given: object) -> Scripted:
@@ -58,7 +74,7 @@ def walked(
 
         monkeypatch.setattr("tieshare.walk.RisingPath", path)
         given = {"target": target or Target(max_drop=0.01), "path_epochs": len(epochs)}
-        walk(job_of(mlp, digits, tmp_path, learning_rate=0.05, **given))
+        walk(job_of(mlp, digits, tmp_path, learning_rate=rate, **given))
         return made[0]
 
     return run
@@ -87,9 +103,29 @@ def test_a_ratio_is_reached_at_once(walked: Walk) -> None:
     assert walked((1, GOOD), (2, BAD), (3, GOOD), target=Target(min_ratio=2.0)).done == 2
 
 
+def test_after_an_epoch_that_made_it_worthless_the_one_before_goes_on(walked: Walk) -> None:
+    path = walked((1, GOOD), (2, GOOD), (9, WORTHLESS), (3, GOOD))
+    assert (path.done, path.backs) == (4, 1)
+
+
+def test_where_training_diverges_at_a_rate_that_was_found_it_goes_back_too(walked: Walk) -> None:
+    path = walked((0, 0), (2, GOOD), (0, 0), (0, 0))
+    assert (path.done, path.backs) == (4, 3)
+
+
+def test_where_training_diverges_at_a_rate_that_was_given_that_is_told(walked: Walk) -> None:
+    with pytest.raises(RecipeError, match="diverges"):
+        walked((1, GOOD), (0, 0), rate=0.05)
+
+
+def test_where_a_ratio_is_asked_for_no_network_is_worthless(walked: Walk) -> None:
+    path = walked((2, WORTHLESS), (3, WORTHLESS), target=Target(min_ratio=5.0))
+    assert path.backs == 0
+
+
 def test_what_was_lost_of_the_score_slows_it_down(walked: Walk) -> None:
     """Of 0.1 that may be lost 0.05 are: half, and of two measurements the mean."""
-    assert walked((1, 0.0)).pace.strain > 1
+    assert 0.5 < walked((1, BAD)).pace.strain < 1
     dense = PathEnd(None, score=0.9, allowed=0.1)
     assert dense.lost(Snapshot(1, 0.85, 2.0, 1)) == pytest.approx(0.5)
 

@@ -208,6 +208,22 @@ def test_a_restored_path_goes_on_bit_for_bit(path_of: Make, tmp_path: Path) -> N
     assert early[-1].ratio > 1.3
 
 
+def test_going_back_spends_the_epoch_and_halves_the_strength(path_of: Make, tmp_path: Path) -> None:
+    path = path_of(strength=STRONG, path_epochs=40)
+    path.epoch()
+    checkpoints = Checkpoints(tmp_path / "cut")
+    checkpoints.save("path", path.state())
+    before, strength, left = raw(path), path.pace.strength, path.pace.left
+    path.epoch()
+    state = checkpoints.load("path")
+    assert state is not None
+    path.back(state)
+    assert raw(path) == before
+    assert (path.done, path.pace.left) == (2, left - path.turns)
+    assert path.pace.strength == strength / 2
+    assert path.snapshot().epoch == 2
+
+
 def test_a_rate_that_is_not_given_is_half_of_what_a_trial_stands(path_of: Make) -> None:
     path, untouched = path_of(learning_rate=None), path_of()
     assert 2 * path.rate in (0.1, 0.05, 0.02, 0.01)
