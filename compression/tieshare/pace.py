@@ -21,6 +21,7 @@ _GAIN = 4.0
 _EASED = 0.2  # so much less where it has lost all that it may
 _RISE, _FALL = 0.2, 0.4  # and never more than this
 _BACK = 0.5  # of the strength, and of its fastest rise, after a step back
+_RECOVERED = 1.05  # times as fast after each turn
 _AT_MOST = 1.5  # times an even pace
 _HALVINGS = 10  # while a strength is looked for
 
@@ -70,6 +71,7 @@ class Pace:
         used = statistics.fmean(self._used) / self.strength if self._used and self.strength else 1.0
         growth = _STEADY + _GAIN * gap - _EASED * self.strain + math.log(max(used, 1e-3))
         self.strength *= math.exp(min(max(growth, -_FALL), self.rise))
+        self.rise = min(self.rise * _RECOVERED, _RISE)
         self.left, self._before, self._used = self.left - 1, self.ratio, []
 
     def lost(self, share: float) -> None:

@@ -34,6 +34,7 @@ RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
 _TURNS = 60  # the strength changes so many times on the path, or once an epoch if that is more
 _FIRST_SHARE = 0.05  # a row that no gradient holds loses this of its norm before the first
+_BACKS = 2  # in a row that may be due to the penalty; then it is the rate
 _MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
 LAST_RATIO = 100.0  # alive parameters fall by this factor over a path that has no end of its own
 # With batch norm a network loses more at first, as its statistics lag behind, and makes up for it.
@@ -78,11 +79,12 @@ class RisingPath:
         self.sizes = FixedSizes(twin)
         self.rate = recipe.learning_rate or OF_STABLE * stable_rate(twin, trainer)
         self.optimizer = self._optimizer(self.rate)
-        self.done = 0
+        self.done = self.backs = 0
+        self.all_turns = plan.path_epochs * self.turns
         self.pace = Pace(
             strength=_FIRST_SHARE * self.turns / (self.rate * trainer.steps),
             last=last_ratio,
-            left=plan.path_epochs * self.turns,
+            left=self.all_turns,
             shrinkings=shrinkings / self.turns,
         )
         self.alive = {
@@ -98,9 +100,10 @@ class RisingPath:
 
         RecipeError: weights are no numbers any more, as the learning rate is too large.
         """
+        self.done += 1
         self.twin.train()
         steps = self.trainer.steps
-        for step, index in enumerate(self.trainer.batches(self.seed, self.done), start=1):
+        for step, index in enumerate(self.trainer.batches(self.seed, self.done - 1), start=1):
             descend(self.optimizer, self.trainer.loss(self.twin, index))
             if step % self.every == 0 or step == steps:
                 self._shrink((step - 1) % self.every + 1)
@@ -108,7 +111,6 @@ class RisingPath:
             if turn > (step - 1) * self.turns // steps:
                 self.pace.turn()
                 self.worth = self._worth()
-        self.done += 1
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:
@@ -121,11 +123,19 @@ class RisingPath:
         )
 
     def back(self, state: Mapping[str, Any]) -> None:
-        """Go on from before the last epoch, which is spent, with less of a penalty."""
+        """Go on from an earlier state, with less of a penalty; the epochs since then are spent.
+
+        Where that did not help before, at half the rate too.
+        """
+        done, backs = self.done, self.backs + 1
         self.restore(state)
-        self.done += 1
-        self.pace.left -= self.turns
+        self.done, self.backs = done, backs
+        self.pace.left = self.all_turns - done * self.turns
         self.pace.back()
+        if self.backs > _BACKS:
+            self.rate /= 2
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""
@@ -135,6 +145,7 @@ class RisingPath:
             "alive": self.alive,
             "rate": self.rate,
             "done": self.done,
+            "backs": self.backs,
             "pace": self.pace.state(),
             "worth": {name: torch.from_numpy(sizes) for name, sizes in self.worth.items()},
         }
@@ -144,7 +155,7 @@ class RisingPath:
         self.twin.load_state_dict(state["twin"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.alive = {name: rows.to(self.trainer.device) for name, rows in state["alive"].items()}
-        self.rate, self.done = state["rate"], state["done"]
+        self.rate, self.done, self.backs = state["rate"], state["done"], state["backs"]
         self.pace.restore(state["pace"])
         self.worth = {name: sizes.numpy() for name, sizes in state["worth"].items()}
 

@@ -1,7 +1,8 @@
 """Stage 1 from its first epoch, or from where it was cut off, to its end."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from tieshare.errors import RecipeError
 from tieshare.job import Job
@@ -9,6 +10,7 @@ from tieshare.path_end import SMALLER, PathEnd
 from tieshare.stage1 import RisingPath, Snapshot
 
 _PARTS = 15  # a snapshot is kept after this part of the path in any case
+_BETTER = 0.9  # a network that lost too much recovers if it has lost no more than this of that
 
 
 @dataclass(frozen=True)
@@ -26,54 +28,106 @@ def walk(job: Job) -> Walked:
     recipe, end = replace(job.recipe, learning_rate=rate), PathEnd.of(job)
     twin = job.twin(job.start)
     path = RisingPath(twin, job.structure, job.trainer, recipe, job.plan, end.last_ratio)
-    kept: list[Snapshot] = []
-    finished = False
-    if saved is not None:
-        path.restore(saved["path"])
-        kept = [Snapshot(**item) for item in saved["kept"]]
-        finished = saved["finished"]
+    walker = _Walker(job, path, end)
+    if saved is None:
+        walker.save()
+    else:
+        walker.restore(saved)
     job.narrator.expect(job.plan.path_epochs, job.plan.stage2_epochs)
     job.narrator.restart()
-    if saved is None:
-        _save(job, path, kept, finished=False)
-    while not finished:
-        snapshot = _epoch(job, path, end)
-        path.pace.lost(end.lost(snapshot))
-        finished = path.done >= job.plan.path_epochs or end.reached([*kept, snapshot])
-        if finished or not kept or _worth_keeping(job, snapshot, kept[-1]):
-            job.checkpoints.save_arrays(f"epoch-{snapshot.epoch}", twin.tensors())
-            kept.append(snapshot)
-        _save(job, path, kept, finished=finished)
+    while not walker.finished:
+        snapshot = walker.epoch()
         metrics = {"compression_ratio": snapshot.ratio, "alive_rows": float(snapshot.alive_rows)}
         job.narrator.path(path.done, metrics | job.trainer.named(snapshot.score))
     layers = [layer.name for item in path.regularised for layer in item.layers]
-    return Walked(kept, layers)
+    return Walked(walker.kept, layers)
 
 
-def _save(job: Job, path: RisingPath, kept: Sequence[Snapshot], *, finished: bool) -> None:
-    state = {"path": path.state(), "rate": path.rate, "finished": finished}
-    job.checkpoints.save("path", state | {"kept": [asdict(item) for item in kept]})
+class _Walker:
+    """A path with what was kept of it, and the way back from where it should not have gone.
 
-
-def _epoch(job: Job, path: RisingPath, end: PathEnd) -> Snapshot:
-    """The next one; where it made the network worthless, the one before it once more.
-
-    RecipeError: the recipe's learning rate is too large.
+    ``good``  the state before the network became worthless, if it is; ``lost``: how much it has
+              lost now, of what may be.
     """
-    try:
-        snapshot = path.epoch()
-    except RecipeError:
-        if job.recipe.learning_rate is not None:
-            raise
-    else:
-        if not end.worthless(snapshot):
-            return snapshot
-    saved = job.checkpoints.load("path")
-    assert saved is not None  # noqa: S101
-    path.back(saved["path"])
-    return path.snapshot()
 
+    def __init__(self, job: Job, path: RisingPath, end: PathEnd) -> None:
+        self.job, self.path, self.end = job, path, end
+        self.kept: list[Snapshot] = []
+        self.finished = False
+        self.good: Mapping[str, Any] | None = None
+        self.lost = 0.0
 
-def _worth_keeping(job: Job, snapshot: Snapshot, last: Snapshot) -> bool:
-    waited = (snapshot.epoch - last.epoch) * _PARTS >= job.plan.path_epochs
-    return waited or snapshot.ratio >= SMALLER * last.ratio
+    def epoch(self) -> Snapshot:
+        """One more, saved. RecipeError: the recipe's learning rate is too large."""
+        snapshot = self._next()
+        self.path.pace.lost(self.end.lost(snapshot))
+        seen = [*self.kept, snapshot]
+        self.finished = self.path.done >= self.job.plan.path_epochs or self.end.reached(seen)
+        if self._is_worth_keeping(snapshot):
+            arrays = self.path.twin.tensors()
+            self.job.checkpoints.save_arrays(f"epoch-{snapshot.epoch}", arrays)
+            self.kept.append(snapshot)
+        self.save()
+        return snapshot
+
+    def save(self) -> None:
+        """All that the next epoch depends on."""
+        state = {
+            "path": self.path.state(),
+            "rate": self.path.rate,
+            "finished": self.finished,
+            "kept": [asdict(item) for item in self.kept],
+            "good": self.good,
+            "lost": self.lost,
+        }
+        self.job.checkpoints.save("path", state)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.path.restore(saved["path"])
+        self.kept = [Snapshot(**item) for item in saved["kept"]]
+        self.finished, self.good, self.lost = saved["finished"], saved["good"], saved["lost"]
+
+    def _next(self) -> Snapshot:
+        """The network after an epoch, or that of an earlier one.
+
+        A large rate may cost much at first, which is made up for: what lost too much goes on while
+        it gets better.
+        """
+        try:
+            snapshot = self.path.epoch()
+        except RecipeError:
+            if self.job.recipe.learning_rate is not None:
+                raise
+            return self._back(self.good or self._before())
+        lost = self.end.lost(snapshot)
+        if not self.end.worthless(snapshot):
+            self.good, self.path.backs = None, 0
+        elif self.good is None:
+            self.good, self.lost = self._before(), lost
+        elif lost <= _BETTER * self.lost:
+            self.lost = lost
+        else:
+            return self._back(self.good)
+        return snapshot
+
+    def _before(self) -> Mapping[str, Any]:
+        """The state before this epoch."""
+        saved = self.job.checkpoints.load("path")
+        assert saved is not None  # noqa: S101
+        state: Mapping[str, Any] = saved["path"]
+        return state
+
+    def _back(self, state: Mapping[str, Any]) -> Snapshot:
+        self.path.back(state)
+        self.good = None
+        return self.path.snapshot()
+
+    def _is_worth_keeping(self, snapshot: Snapshot) -> bool:
+        if not self.kept:
+            return True
+        last = self.kept[-1]
+        if self.good is not None or snapshot.ratio < last.ratio:
+            return False
+        waited = (snapshot.epoch - last.epoch) * _PARTS >= self.job.plan.path_epochs
+        return self.finished or waited or snapshot.ratio >= SMALLER * last.ratio

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
+from tieshare.checkpoint import Checkpoints
 from tieshare.data import Dataset
 from tieshare.errors import RecipeError
 from tieshare.job import Job
@@ -29,14 +30,15 @@ class Scripted:
         self.epochs, self.done, self.rate = epochs, 0, 0.1
         self.pace = Pace(strength=1.0, last=last_ratio, left=60, shrinkings=4)
         self.regularised = (SimpleNamespace(layers=()),)
+        self.twin = SimpleNamespace(tensors=dict)
         self.now = (1.0, GOOD)
-        self.backs = 0
+        self.backs = self.all_backs = 0
 
     def epoch(self) -> Snapshot:
         self.now = self.epochs[self.done]
+        self.done += 1
         if not self.now[0]:
             raise RecipeError("training diverges", where="learning_rate")
-        self.done += 1
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:
@@ -47,8 +49,9 @@ class Scripted:
         return {"now": self.now, "done": self.done}
 
     def back(self, state: Mapping[str, Any]) -> None:
-        self.now, self.done = state["now"], state["done"] + 1
+        self.now = state["now"]
         self.backs += 1
+        self.all_backs += 1
 
 
 @pytest.fixture
@@ -103,14 +106,33 @@ def test_a_ratio_is_reached_at_once(walked: Walk) -> None:
     assert walked((1, GOOD), (2, BAD), (3, GOOD), target=Target(min_ratio=2.0)).done == 2
 
 
-def test_after_an_epoch_that_made_it_worthless_the_one_before_goes_on(walked: Walk) -> None:
-    path = walked((1, GOOD), (2, GOOD), (9, WORTHLESS), (3, GOOD))
-    assert (path.done, path.backs) == (4, 1)
+def test_where_it_is_worthless_and_gets_no_better_it_goes_back(walked: Walk) -> None:
+    path = walked((1, GOOD), (2, GOOD), (9, WORTHLESS), (9, WORTHLESS))
+    assert (path.done, path.all_backs) == (4, 1)
+    assert path.now == (2, GOOD)
 
 
-def test_where_training_diverges_at_a_rate_that_was_found_it_goes_back_too(walked: Walk) -> None:
+def test_what_is_worthless_and_gets_better_goes_on(walked: Walk) -> None:
+    path = walked((1, GOOD), (2, WORTHLESS), (3, WORTHLESS + 0.2), (4, GOOD), (5, GOOD))
+    assert path.all_backs == 0
+    assert path.now == (5, GOOD)
+
+
+def test_networks_that_are_worthless_are_not_kept(
+    walked: Walk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr(Checkpoints, "save_arrays", lambda _, name, _arrays: kept.append(name))
+    walked((1, GOOD), (2, WORTHLESS), (3, WORTHLESS), (4, GOOD), (5, WORTHLESS))
+    assert [name for name in kept if "epoch" in name] == ["epoch-1", "epoch-3", "epoch-4"]
+
+
+def test_where_training_diverges_at_a_rate_that_was_found_it_goes_back_at_once(
+    walked: Walk,
+) -> None:
     path = walked((0, 0), (2, GOOD), (0, 0), (0, 0))
-    assert (path.done, path.backs) == (4, 3)
+    assert (path.done, path.all_backs, path.backs) == (4, 3, 2)
+    assert path.now == (2, GOOD)
 
 
 def test_where_training_diverges_at_a_rate_that_was_given_that_is_told(walked: Walk) -> None:
@@ -120,7 +142,7 @@ def test_where_training_diverges_at_a_rate_that_was_given_that_is_told(walked: W
 
 def test_where_a_ratio_is_asked_for_no_network_is_worthless(walked: Walk) -> None:
     path = walked((2, WORTHLESS), (3, WORTHLESS), target=Target(min_ratio=5.0))
-    assert path.backs == 0
+    assert path.all_backs == 0
 
 
 def test_what_was_lost_of_the_score_slows_it_down(walked: Walk) -> None:

@@ -224,6 +224,24 @@ def test_going_back_spends_the_epoch_and_halves_the_strength(path_of: Make, tmp_
     assert path.snapshot().epoch == 2
 
 
+def test_going_back_in_vain_halves_the_rate(path_of: Make, tmp_path: Path) -> None:
+    path = path_of(strength=STRONG, path_epochs=40)
+    checkpoints = Checkpoints(tmp_path / "cut")
+    checkpoints.save("path", path.state())
+    state = checkpoints.load("path")
+    assert state is not None
+    rates = []
+    for _ in range(4):
+        path.epoch()
+        path.back(state)
+        rates.append(path.rate)
+        checkpoints.save("path", path.state())
+        state = checkpoints.load("path")
+        assert state is not None
+    assert rates == [0.05, 0.05, 0.025, 0.0125]
+    assert path.optimizer.param_groups[0]["lr"] == 0.0125
+
+
 def test_a_rate_that_is_not_given_is_half_of_what_a_trial_stands(path_of: Make) -> None:
     path, untouched = path_of(learning_rate=None), path_of()
     assert 2 * path.rate in (0.1, 0.05, 0.02, 0.01)
