@@ -21,7 +21,7 @@ _GAIN = 4.0
 _EASED = 0.2  # so much less where it has lost all that it may
 _RISE, _FALL = 0.2, 0.4  # and never more than this
 _BACK = 0.5  # of the strength, and of its fastest rise, after a step back
-_RECOVERED = 1.05  # times as fast after each turn
+_RECOVERED = 1.15  # times as fast after each turn
 _AT_MOST = 1.5  # times an even pace
 _HALVINGS = 10  # while a strength is looked for
 
@@ -82,6 +82,10 @@ class Pace:
         """It was too much: go on from here with less, and slower."""
         self.strength *= _BACK
         self.rise *= _BACK
+
+    def absolve(self) -> None:
+        """It was not too much, after all."""
+        self.rise = _RISE
 
     def state(self) -> dict[str, float]:
         """At the end of a turn."""

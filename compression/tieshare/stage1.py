@@ -34,7 +34,7 @@ RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
 _TURNS = 60  # the strength changes so many times on the path, or once an epoch if that is more
 _FIRST_SHARE = 0.05  # a row that no gradient holds loses this of its norm before the first
-_BACKS = 2  # in a row that may be due to the penalty; then it is the rate
+BACKS = 2  # in a row that may be due to the penalty; then it is the rate
 _MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
 LAST_RATIO = 100.0  # alive parameters fall by this factor over a path that has no end of its own
 # With batch norm a network loses more at first, as its statistics lag behind, and makes up for it.
@@ -132,7 +132,7 @@ class RisingPath:
         self.done, self.backs = done, backs
         self.pace.left = self.all_turns - done * self.turns
         self.pace.back()
-        if self.backs > _BACKS:
+        if self.backs > BACKS:
             self.rate /= 2
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate

@@ -7,10 +7,11 @@ from typing import Any
 from tieshare.errors import RecipeError
 from tieshare.job import Job
 from tieshare.path_end import SMALLER, PathEnd
-from tieshare.stage1 import RisingPath, Snapshot
+from tieshare.stage1 import BACKS, RisingPath, Snapshot
 
 _PARTS = 15  # a snapshot is kept after this part of the path in any case
-_BETTER = 0.9  # a network that lost too much recovers if it has lost no more than this of that
+_PATIENCE = 3  # epochs in which a network that lost too much is to get better
+_BETTER = 0.9  # it does if it has lost no more than this of what it had
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def walk(job: Job) -> Walked:
 class _Walker:
     """A path with what was kept of it, and the way back from where it should not have gone.
 
-    ``good``  the state before the network became worthless, if it is; ``lost``: how much it has
-              lost now, of what may be.
+    ``good``  the state before the network became worthless, if it is; ``losses``: how much it has
+              lost since then, of what may be.
     """
 
     def __init__(self, job: Job, path: RisingPath, end: PathEnd) -> None:
@@ -55,7 +56,7 @@ class _Walker:
         self.kept: list[Snapshot] = []
         self.finished = False
         self.good: Mapping[str, Any] | None = None
-        self.lost = 0.0
+        self.losses: list[float] = []
 
     def epoch(self) -> Snapshot:
         """One more, saved. RecipeError: the recipe's learning rate is too large."""
@@ -78,7 +79,7 @@ class _Walker:
             "finished": self.finished,
             "kept": [asdict(item) for item in self.kept],
             "good": self.good,
-            "lost": self.lost,
+            "losses": self.losses,
         }
         self.job.checkpoints.save("path", state)
 
@@ -86,13 +87,13 @@ class _Walker:
         """Go on from there."""
         self.path.restore(saved["path"])
         self.kept = [Snapshot(**item) for item in saved["kept"]]
-        self.finished, self.good, self.lost = saved["finished"], saved["good"], saved["lost"]
+        self.finished, self.good, self.losses = saved["finished"], saved["good"], saved["losses"]
 
     def _next(self) -> Snapshot:
         """The network after an epoch, or that of an earlier one.
 
-        A large rate may cost much at first, which is made up for: what lost too much goes on while
-        it gets better.
+        Where less of a penalty did not help, the rate may be the reason: what that costs at first
+        is made up for. So the path goes on then, while the network gets better.
         """
         try:
             snapshot = self.path.epoch()
@@ -100,15 +101,18 @@ class _Walker:
             if self.job.recipe.learning_rate is not None:
                 raise
             return self._back(self.good or self._before())
-        lost = self.end.lost(snapshot)
         if not self.end.worthless(snapshot):
+            if self.good is not None:
+                self.path.pace.absolve()
             self.good, self.path.backs = None, 0
+        elif self.path.backs < BACKS:
+            return self._back(self._before())
         elif self.good is None:
-            self.good, self.lost = self._before(), lost
-        elif lost <= _BETTER * self.lost:
-            self.lost = lost
+            self.good, self.losses = self._before(), [self.end.lost(snapshot)]
         else:
-            return self._back(self.good)
+            self.losses.append(self.end.lost(snapshot))
+            if len(self.losses) > _PATIENCE and self.losses[-1] > _BETTER * self.losses[-_PATIENCE]:
+                return self._back(self.good)
         return snapshot
 
     def _before(self) -> Mapping[str, Any]:

@@ -106,16 +106,24 @@ def test_a_ratio_is_reached_at_once(walked: Walk) -> None:
     assert walked((1, GOOD), (2, BAD), (3, GOOD), target=Target(min_ratio=2.0)).done == 2
 
 
-def test_where_it_is_worthless_and_gets_no_better_it_goes_back(walked: Walk) -> None:
-    path = walked((1, GOOD), (2, GOOD), (9, WORTHLESS), (9, WORTHLESS))
-    assert (path.done, path.all_backs) == (4, 1)
+def test_where_it_became_worthless_it_goes_back(walked: Walk) -> None:
+    path = walked((1, GOOD), (2, GOOD), (9, WORTHLESS))
+    assert (path.done, path.all_backs) == (3, 1)
     assert path.now == (2, GOOD)
 
 
-def test_what_is_worthless_and_gets_better_goes_on(walked: Walk) -> None:
-    path = walked((1, GOOD), (2, WORTHLESS), (3, WORTHLESS + 0.2), (4, GOOD), (5, GOOD))
-    assert path.all_backs == 0
-    assert path.now == (5, GOOD)
+def test_where_going_back_does_not_help_it_goes_on_while_it_gets_better(walked: Walk) -> None:
+    bad = [(2.0, WORTHLESS)] * 5
+    better = [(2.0, WORTHLESS + 0.3), (2.0, WORTHLESS + 0.4)]
+    path = walked((1, GOOD), *bad, *better, (3, GOOD))
+    assert path.all_backs == 2
+    assert path.pace.rise == pytest.approx(0.2)
+
+
+def test_where_it_gets_no_better_it_goes_back_once_more(walked: Walk) -> None:
+    path = walked((1, GOOD), *[(2.0, WORTHLESS)] * 6)
+    assert path.all_backs == 3
+    assert path.now == (1, GOOD)
 
 
 def test_networks_that_are_worthless_are_not_kept(
@@ -123,8 +131,8 @@ def test_networks_that_are_worthless_are_not_kept(
 ) -> None:
     kept: list[str] = []
     monkeypatch.setattr(Checkpoints, "save_arrays", lambda _, name, _arrays: kept.append(name))
-    walked((1, GOOD), (2, WORTHLESS), (3, WORTHLESS), (4, GOOD), (5, WORTHLESS))
-    assert [name for name in kept if "epoch" in name] == ["epoch-1", "epoch-3", "epoch-4"]
+    walked((1, GOOD), (2, GOOD), (9, WORTHLESS), (9, WORTHLESS), (9, WORTHLESS))
+    assert [name for name in kept if "epoch" in name] == [f"epoch-{n}" for n in range(1, 5)]
 
 
 def test_where_training_diverges_at_a_rate_that_was_found_it_goes_back_at_once(
