@@ -33,6 +33,7 @@ from tieshare.twin import Twin
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
 OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
 _TURNS = 60  # the strength changes so many times on the path, or once an epoch if that is more
+_STEPS_A_TURN = 16  # at least: in fewer a network does not follow
 _FIRST_SHARE = 0.05  # a row that no gradient holds loses this of its norm before the first
 BACKS = 2  # in a row that may be due to the penalty; then it is the rate
 _MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
@@ -73,7 +74,8 @@ class RisingPath:
         self.twin, self.structure, self.trainer = twin, structure, trainer
         self.seed, self.every = recipe.seed, plan.shrink_every
         shrinkings = math.ceil(trainer.steps / self.every)
-        self.turns = min(max(round(_TURNS / plan.path_epochs), 1), shrinkings)  # an epoch
+        most = max(min(shrinkings, trainer.steps // _STEPS_A_TURN), 1)
+        self.turns = min(max(round(_TURNS / plan.path_epochs), 1), most)  # an epoch
         self.regularised = regularised(twin, structure, recipe)
         self.equal = EqualRows(twin, structure, recipe.tie_groups)
         self.sizes = FixedSizes(twin)

@@ -174,21 +174,27 @@ def test_the_score_is_measured_on_the_network_as_it_is(path_of: Make) -> None:
 
 def test_the_network_shrinks_no_faster_than_its_pace(path_of: Make) -> None:
     """At a strength at which most of it would die in one epoch; a unit more may die in a step."""
-    path = path_of(strength=STRONG, last=4.0, path_epochs=10)
+    path = path_of(strength=STRONG, last=4.0, path_epochs=10, batch_size=16)
     ratios = [path.epoch().ratio for _ in range(10)]
     assert 1.3 < ratios[4] < 4 ** (1.5 * 0.5) * 1.1
     assert max(np.diff(np.log([1.0, *ratios]))) < 2.5 * math.log(4) / 10
     assert 2.0 < ratios[-1] < 4.5
-    assert path_of(strength=STRONG).epoch().ratio > ratios[0]
+    assert path_of(strength=STRONG, batch_size=16).epoch().ratio > ratios[0]
 
 
 def test_a_short_path_has_as_many_turns_as_a_long_one(path_of: Make) -> None:
     """Where it has as many steps: after each turn the rows were shrunk once more at least."""
-    turns = {epochs: path_of(path_epochs=epochs).turns for epochs in (20, 30, 60, 90)}
+    turns = {n: path_of(path_epochs=n, batch_size=16).turns for n in (20, 30, 60, 90)}
     assert turns == {20: 3, 30: 2, 60: 1, 90: 1}
-    once = path_of(path_epochs=1)
-    assert once.turns == math.ceil(once.trainer.steps / once.every)
-    assert path_of(path_epochs=20).pace.left == path_of(path_epochs=60).pace.left == 60
+    assert path_of(path_epochs=20, batch_size=16).pace.left == 60
+    assert path_of(path_epochs=60, batch_size=16).pace.left == 60
+
+
+def test_a_turn_has_sixteen_steps_at_least_but_an_epoch_has_one(path_of: Make) -> None:
+    short, tiny = (path_of(path_epochs=1, batch_size=size) for size in (16, 256))
+    assert short.turns == min(short.trainer.steps // 16, math.ceil(short.trainer.steps / 20))
+    assert tiny.trainer.steps < 16
+    assert tiny.turns == 1
 
 
 def test_a_restored_path_goes_on_bit_for_bit(path_of: Make, tmp_path: Path) -> None:
