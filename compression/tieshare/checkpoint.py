@@ -57,7 +57,9 @@ class Checkpoints:
             return {key: stored[f"arr_{index}"] for index, key in enumerate(names, start=1)}
 
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        partial = self.folder / f"{name}.part"
+        partial = (
+            self.folder / f"{name}.{os.getpid()}.part"
+        )  # several processes may write one state
         with partial.open("wb") as file:
             write(file)
             file.flush()

@@ -1,5 +1,6 @@
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_the_name_is_taken_only_after_the_bytes_are_on_disk(
     seen: list[list[str]] = []
     monkeypatch.setattr("os.fsync", lambda _: seen.append(files(checkpoints)))
     checkpoints.save_arrays("epoch-1", {"w": np.ones(2)})
-    assert seen == [["epoch-1.npz.part"]]
+    assert seen == [[f"epoch-1.npz.{os.getpid()}.part"]]
     assert files(checkpoints) == ["epoch-1.npz"]
 
 
@@ -145,3 +146,22 @@ def test_states_and_arrays_of_one_name_lie_side_by_side(checkpoints: Checkpoints
     checkpoints.save_arrays("point", {"w": np.ones(2)})
     checkpoints.drop("point")
     assert checkpoints.load_arrays("point") is not None
+
+
+def test_processes_that_write_one_state_at_once_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins, and ends, while the first one writes."""
+    checkpoints, plain = Checkpoints(tmp_path), torch.save
+
+    def first(state: object, file: BinaryIO) -> None:
+        monkeypatch.setattr(torch, "save", plain)
+        monkeypatch.setattr(os, "getpid", lambda: 2)
+        Checkpoints(tmp_path).save("one", {"by": 2})
+        plain(state, file)
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(torch, "save", first)
+    checkpoints.save("one", {"by": 1})
+    assert checkpoints.load("one") == {"by": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["one.pt"]
