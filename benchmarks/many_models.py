@@ -7,7 +7,6 @@ takes that rests: all are asked in turn, so that each rests again before its tur
 
 import argparse
 import itertools
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import numpy as np
 import onnx
 import psutil
 from benchmarks.machine import machine
+from benchmarks.serving_start import free_port
 
 WIDTHS = (180, 45, 10)
 COLD = 200  # models whose first answers are timed
@@ -111,9 +111,7 @@ def _model() -> onnx.ModelProto:
 @contextmanager
 def served(models: Path, budget: float) -> Iterator[Server]:
     """An inference process over a folder, whose loaded models may take so many bytes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     command = ["-m", "tieshare_service.inference", "--models", str(models), "--port", str(port)]
     limit = ["--model-memory-bytes", str(budget)]
     process = subprocess.Popen([sys.executable, *command, *limit])

@@ -106,7 +106,8 @@ class Core:
 
     async def counted(self) -> Metrics:
         """By all processes that share the endpoint."""
-        return self.metrics.joined(await self.siblings.told())
+        others = await self.siblings.told()
+        return self.metrics.joined(others) if others else self.metrics
 
     async def load(self, name: str, parameters: Collection[str]) -> None:
         """Load the versions in the folder again. Raises ModelNotFound, NotLoaded.

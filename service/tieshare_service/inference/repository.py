@@ -113,8 +113,9 @@ class Repository:
                 self._put(name, version, None)
         resting = self._noted({name for name, _ in found})
         for (name, version), file in found.items():
-            if name in resting:
-                self._put(name, version, Slot(file, "UNAVAILABLE", UNLOADED))
+            slot = Slot(file, "UNAVAILABLE", UNLOADED)
+            if name in resting and self._known(name, version) != slot:
+                self._put(name, version, slot)
         coming = [
             key for key, file in found.items() if key[0] not in resting and self._differs(key, file)
         ]
