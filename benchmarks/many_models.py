@@ -6,7 +6,6 @@ takes that rests: all are asked in turn, so that each rests again before its tur
 """
 
 import argparse
-import itertools
 import statistics
 import subprocess
 import sys
@@ -18,16 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import numpy as np
-import onnx
 import psutil
 from benchmarks.machine import machine
+from benchmarks.serving_models import networks
 from benchmarks.serving_start import free_port
 
-WIDTHS = (180, 45, 10)
+INPUTS = 784
 COLD = 200  # models whose first answers are timed
 REACH_MIB, REACH_MS = 200, 50
-X = {"name": "x", "shape": [1, WIDTHS[0]], "datatype": "FP32", "data": [0.5] * WIDTHS[0]}
+X = {"name": "x", "shape": [1, INPUTS], "datatype": "FP32", "data": [0.5] * INPUTS}
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def main() -> None:
     print(machine("onnxruntime", "uvicorn"))
     with tempfile.TemporaryDirectory() as folder:
         one, many = Path(folder, "one"), Path(folder, "many")
-        content = _model().SerializeToString()
+        content = networks()["mlp"]["shared"].SerializeToString()
         for root, count in ((one, 1), (many, flags.models)):
             for number in range(count):
                 path = root / f"m{number}" / "1" / "model.onnx"
@@ -85,27 +83,6 @@ def main() -> None:
         f"largest {max(cold):.1f} ms (to be reached: {REACH_MS}); of a loaded one "
         f"{statistics.median(warm):.1f} ms"
     )
-
-
-def _model() -> onnx.ModelProto:
-    rng = np.random.default_rng(0)
-    weights = []
-    for index, (rows, units) in enumerate(itertools.pairwise(WIDTHS)):
-        weight = rng.normal(0, (2 / rows) ** 0.5, (rows, units)).astype(np.float32)
-        weights.append(onnx.numpy_helper.from_array(weight, f"w{index}"))
-        weights.append(onnx.numpy_helper.from_array(np.zeros(units, np.float32), f"b{index}"))
-    nodes = [
-        onnx.helper.make_node("Gemm", ["x", "w0", "b0"], ["h"]),
-        onnx.helper.make_node("Relu", ["h"], ["r"]),
-        onnx.helper.make_node("Gemm", ["r", "w1", "b1"], ["y"]),
-    ]
-    ends = [
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", width])
-        for name, width in (("x", WIDTHS[0]), ("y", WIDTHS[-1]))
-    ]
-    graph = onnx.helper.make_graph(nodes, "small", ends[:1], ends[1:], weights)
-    opset = [onnx.helper.make_opsetid("", 18)]
-    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
 
 
 @contextmanager
