@@ -11,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 from weakref import ref
 
@@ -45,21 +46,41 @@ class Limits:
     body_bytes: int = 64 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a request asks for, whatever its data.
+
+    ``outputs``   by name.
+    ``elements``  of its inputs.
+    ``alike``     what those have in common that can run together; None: it runs alone.
+    """
+
+    outputs: tuple[str, ...]
+    rows: int
+    elements: int
+    alike: tuple[Any, ...] | None
+
+
+def kind_of(model: Model, inputs: Mapping[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Kind:
+    """Of requests with inputs of these shapes."""
+    first = next(iter(inputs.values()), ())
+    rows = first[0] if first else 1
+    elements = sum(map(prod, inputs.values()))
+    if not model.separate or any(shape[0] != rows for shape in inputs.values()):
+        return Kind(outputs, rows, elements, None)
+    alike = (outputs, *(inputs[name][1:] for name in model.inputs))
+    return Kind(outputs, rows, elements, alike)
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """One request. ``alike``: what those have in common that can run together."""
+    """One request."""
 
     model: Model
     feeds: Mapping[str, Array]
-    names: tuple[str, ...]
-    rows: int
+    kind: Kind
     expires: float
     future: "asyncio.Future[Ran]"
-    alike: tuple[Any, ...] | None
-    elements: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.elements = sum(feed.size for feed in self.feeds.values())
 
 
 class Lane:
@@ -71,8 +92,18 @@ class Lane:
         self._planned = False
         self._running = 0
 
+    def is_short(self, kind: Kind) -> bool:
+        """Whether one that comes now runs at once, on the event loop."""
+        model = self._model
+        return (
+            not self._running
+            and not self._limits.delay_us
+            and model.session.loaded
+            and model.pace.expected(kind.elements) <= INLINE_S
+        )
+
     def put(
-        self, feeds: Mapping[str, Array], names: tuple[str, ...], timeout_s: float
+        self, feeds: Mapping[str, Array], kind: Kind, timeout_s: float
     ) -> "asyncio.Future[Ran]":
         """Have a request run; the future raises RunFailed or Expired. Raises Overloaded."""
         model = self._model
@@ -81,25 +112,26 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Ran] = self._loop.create_future()
         expires = self._loop.time() + timeout_s
-        alike, rows = _alike(model, feeds, names)
-        self._waiting.append(Waiting(model, feeds, names, rows, expires, future, alike))
+        self._waiting.append(Waiting(model, feeds, kind, expires, future))
         self._plan()
         return future
 
-    def cut(self, feeds: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
+    def cut(
+        self, feeds: Mapping[str, Array], kind: Kind
+    ) -> Iterator[tuple[Mapping[str, Array], Kind]]:
         """The feeds in pieces, each of which runs for a moment; whole where rows mean nothing."""
-        model, elements = self._model, sum(feed.size for feed in feeds.values())
         pieces = 1
-        if model.separate and elements:
-            rows = len(next(iter(feeds.values())))
-            long = model.pace.expected(elements) / PIECE_S
-            pieces = min(max(int(long), 1), -(-rows // self._limits.rows))
+        if kind.alike is not None and kind.elements:
+            long = self._model.pace.expected(kind.elements) / PIECE_S
+            pieces = min(max(int(long), 1), -(-kind.rows // self._limits.rows))
         if pieces == 1:
-            yield feeds
+            yield feeds, kind
             return
-        step = -(-rows // pieces)
-        for start in range(0, rows, step):
-            yield {name: feed[start : start + step] for name, feed in feeds.items()}
+        step = -(-kind.rows // pieces)
+        for start in range(0, kind.rows, step):
+            rows = min(step, kind.rows - start)
+            piece = replace(kind, rows=rows, elements=kind.elements * rows // kind.rows)
+            yield {name: feed[start : start + step] for name, feed in feeds.items()}, piece
 
     @property
     def _model(self) -> Model:
@@ -126,7 +158,7 @@ class Lane:
         batch = self._take()
         if not batch:
             return
-        elements = sum(item.elements for item in batch)
+        elements = sum(item.kind.elements for item in batch)
         if batch[0].model.pace.expected(elements) <= INLINE_S:
             for item, result in zip(batch, _results(batch), strict=True):
                 _settle(item, result)
@@ -172,23 +204,13 @@ class Lane:
                 self._waiting.popleft()
                 _settle(item, Expired("the request waited longer than its timeout"))
                 continue
-            fits = rows + item.rows <= self._limits.rows
-            if batch and not (fits and item.alike is not None and item.alike == batch[0].alike):
+            kind = item.kind
+            fits = rows + kind.rows <= self._limits.rows
+            if batch and not (fits and kind.alike and kind.alike == batch[0].kind.alike):
                 break
             batch.append(self._waiting.popleft())
-            rows += item.rows
+            rows += kind.rows
         return batch
-
-
-def _alike(
-    model: Model, feeds: Mapping[str, Array], names: tuple[str, ...]
-) -> tuple[tuple[Any, ...] | None, int]:
-    """What others must have in common with it, and its rows."""
-    first = next(iter(feeds.values()), None)
-    rows = len(first) if first is not None and first.ndim else 1
-    if not model.separate or any(len(feed) != rows for feed in feeds.values()):
-        return None, rows
-    return (names, *(feeds[name].shape[1:] for name in model.inputs)), rows
 
 
 def _results(batch: Sequence[Waiting]) -> list[Ran | Exception]:
@@ -203,30 +225,30 @@ def _run(batch: Sequence[Waiting]) -> list[Ran | Exception]:
     """Parts of one run, or a run each if that one fails."""
     if len(batch) == 1:
         return [_run_alone(batch[0])]
-    rows = sum(item.rows for item in batch)
+    rows = sum(item.kind.rows for item in batch)
     feeds = {name: np.concatenate([item.feeds[name] for item in batch]) for name in batch[0].feeds}
     began = time.perf_counter_ns()
     try:
-        arrays = batch[0].model.run(batch[0].names, feeds)
+        arrays = batch[0].model.run(batch[0].kind.outputs, feeds)
     except RunFailed:  # by what one of them holds, which is no matter of the others
         return [_run_alone(item) for item in batch]
     ended = time.perf_counter_ns()
     results: list[Ran | Exception] = []
     start = 0
     for place, item in enumerate(batch):
-        own = [array[start : start + item.rows] for array in arrays]
+        own = [array[start : start + item.kind.rows] for array in arrays]
         results.append(Ran(own, began, ended, rows, first=place == 0))
-        start += item.rows
+        start += item.kind.rows
     return results
 
 
 def _run_alone(item: Waiting) -> Ran | Exception:
     began = time.perf_counter_ns()
     try:
-        arrays = item.model.run(item.names, item.feeds)
+        arrays = item.model.run(item.kind.outputs, item.feeds)
     except RunFailed as error:
         return error
-    return Ran(arrays, began, time.perf_counter_ns(), item.rows, first=True)
+    return Ran(arrays, began, time.perf_counter_ns(), item.kind.rows, first=True)
 
 
 def _settle(item: Waiting, result: Ran | BaseException) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -22,7 +22,7 @@ from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.inference.statistics import Reason, Times
-from tieshare_service.inference.types import InferRequest, InferResponse
+from tieshare_service.inference.types import InferHeader, InferRequest, InferResponse
 from tieshare_service.inference.watcher import Watcher
 
 if TYPE_CHECKING:  # an extra that may not be installed
@@ -50,7 +50,7 @@ class Core:
     siblings: Siblings = field(default_factory=Siblings)
     tracing: "Tracing | None" = None
 
-    async def infer(
+    def infer(
         self,
         name: str,
         version: str | None,
@@ -58,13 +58,24 @@ class Core:
         encode: Callable[[InferResponse], Answer],
         gone: Gone | None = None,
         span: "RequestSpan | None" = None,
-    ) -> Answer:
+    ) -> Awaitable[Answer]:
         """One request, from the form that it came in to the form of its answer, counted.
 
         ``gone`` ends when nobody waits for the answer any more. Raises an InferenceError.
         """
         if span is None:
-            return await self._infer(name, version, parse, encode, gone)
+            return self._infer(name, version, parse, encode, gone)
+        return self._spanned(name, version, parse, encode, gone, span)
+
+    async def _spanned(
+        self,
+        name: str,
+        version: str | None,
+        parse: Callable[[Model], InferRequest],
+        encode: Callable[[InferResponse], Answer],
+        gone: Gone | None,
+        span: "RequestSpan",
+    ) -> Answer:
         with span:
             span.asked(name, version)
             return await self._infer(name, version, parse, encode, gone, span)
@@ -95,7 +106,7 @@ class Core:
             input=parsed - arrived,
             infer=ran.ended - ran.began,
             output=time.perf_counter_ns() - ran.ended,
-            rows=_rows(request),
+            rows=_rows(request.header),
             run_rows=ran.rows,
             first=ran.first,
         )
@@ -125,7 +136,7 @@ class Core:
         await asyncio.wrap_future(self.watcher.ask(change))
 
 
-def _rows(request: InferRequest) -> int:
+def _rows(header: InferHeader) -> int:
     """Samples, as far as shapes tell."""
-    shape = request.inputs[0].shape if request.inputs else ()
+    shape = header.inputs[0].shape if header.inputs else ()
     return shape[0] if shape else 1

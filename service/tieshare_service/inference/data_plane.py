@@ -3,28 +3,59 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tieshare_service.inference.batching import Lane, Limits
+from tieshare_service.inference.batching import Kind, Lane, Limits, kind_of
 from tieshare_service.inference.classes import classified
 from tieshare_service.inference.errors import BadTensor, ClientGone
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.tensors import to_array
 from tieshare_service.inference.types import (
     Array,
+    InferHeader,
     InferRequest,
     InferResponse,
-    InputTensor,
     OutputTensor,
     Ran,
     RequestedOutput,
     TensorSpec,
 )
 
+_MOST_PLANS = 64
+
 Gone = Callable[[], Awaitable[None]]
 """Ends when the client that waits for an answer has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A header that fits a model: what runs, and the outputs with how each is asked for."""
+
+    kind: Kind
+    wanted: tuple[tuple[TensorSpec, RequestedOutput], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """Of one model: where its requests wait, and the plans of headers that came lately."""
+
+    lane: Lane
+    plans: dict[InferHeader, _Plan] = field(default_factory=dict)
+
+    def plan(self, model: Model, header: InferHeader) -> _Plan:
+        """What is known of the header, or is worked out now. Raises BadTensor."""
+        known = self.plans.get(header)
+        if known is None:
+            wanted = tuple(_wanted(model, header))
+            outputs = tuple(spec.name for spec, _ in wanted)
+            known = _Plan(kind_of(model, _shapes(model, header.inputs), outputs), wanted)
+            if len(self.plans) == _MOST_PLANS:
+                self.plans.clear()
+            self.plans[header] = known
+        return known
 
 
 class DataPlane:
@@ -33,7 +64,7 @@ class DataPlane:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="infer")
-        self._lanes: WeakKeyDictionary[Model, Lane] = WeakKeyDictionary()
+        self._served: WeakKeyDictionary[Model, _Served] = WeakKeyDictionary()
 
     async def infer(self, model: Model, request: InferRequest, gone: Gone | None) -> InferResponse:
         """The outputs asked for: ONNX Runtime's, maybe of a run with others' rows around them.
@@ -41,22 +72,26 @@ class DataPlane:
         Raises BadTensor naming the input or output, RunFailed, Overloaded, Expired, or ClientGone
         where ``gone`` ends before a long run has begun.
         """
-        feeds = _feeds(model, request.inputs)
-        wanted = _wanted(model, request)
-        names = tuple(spec.name for spec, _ in wanted)
-        lane = self._lanes.get(model)
-        if lane is None:
-            lane = self._lanes[model] = Lane(model, self._pool, self.limits)
-        pieces = list(lane.cut(feeds))
-        parts = [
-            await _unless_gone(lane.put(piece, names, request.timeout_s), gone) for piece in pieces
-        ]
-        ran = parts[0] if len(parts) == 1 else _whole(parts)
-        outputs = tuple(
-            _output(spec, array, asked)
-            for (spec, asked), array in zip(wanted, ran.arrays, strict=True)
-        )
-        return InferResponse(model.name, model.version, request.id, outputs, ran)
+        header = request.header
+        served = self._served.get(model)
+        if served is None:
+            served = self._served[model] = _Served(Lane(model, self._pool, self.limits))
+        plan = served.plan(model, header)
+        feeds = {
+            tensor.name: to_array(tensor, data)
+            for tensor, data in zip(header.inputs, request.data, strict=True)
+        }
+        lane, kind = served.lane, plan.kind
+        if lane.is_short(kind):
+            ran = await lane.put(feeds, kind, header.timeout_s)
+        else:
+            parts = [
+                await _unless_gone(lane.put(piece, its_kind, header.timeout_s), gone)
+                for piece, its_kind in lane.cut(feeds, kind)
+            ]
+            ran = parts[0] if len(parts) == 1 else _whole(parts)
+        outputs = tuple(map(_output, plan.wanted, ran.arrays))
+        return InferResponse(model.name, model.version, header.id, outputs, ran)
 
     def close(self) -> None:
         """Drop what waits and let what runs end by itself."""
@@ -90,25 +125,26 @@ def _whole(parts: Sequence[Ran]) -> Ran:
     return Ran(arrays, parts[0].began, parts[-1].ended, rows, first=True)
 
 
-def _feeds(model: Model, inputs: tuple[InputTensor, ...]) -> dict[str, Array]:
-    feeds: dict[str, Array] = {}
+def _shapes(model: Model, inputs: tuple[TensorSpec, ...]) -> dict[str, tuple[int, ...]]:
+    """Of the model's inputs, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
     for tensor in inputs:
         spec = model.inputs.get(tensor.name)
         if spec is None:
             raise BadTensor(
                 f"model {model.name!r} has no input {tensor.name!r}; it takes {_list(model.inputs)}"
             )
-        if tensor.name in feeds:
+        if tensor.name in shapes:
             raise BadTensor(f"input {tensor.name!r} comes twice")
         _check(tensor, spec)
-        feeds[tensor.name] = to_array(tensor)
-    if len(feeds) < len(model.inputs):
-        missing = [name for name in model.inputs if name not in feeds]
+        shapes[tensor.name] = tensor.shape
+    if len(shapes) < len(model.inputs):
+        missing = [name for name in model.inputs if name not in shapes]
         raise BadTensor(f"model {model.name!r} needs input {_list(missing)} too")
-    return feeds
+    return shapes
 
 
-def _check(tensor: InputTensor, spec: TensorSpec) -> None:
+def _check(tensor: TensorSpec, spec: TensorSpec) -> None:
     if tensor.datatype is not spec.datatype:
         raise BadTensor(f"input {spec.name!r} is {spec.datatype.name}, not {tensor.datatype.name}")
     if len(tensor.shape) != len(spec.shape):
@@ -123,20 +159,21 @@ def _check(tensor: InputTensor, spec: TensorSpec) -> None:
             )
 
 
-def _output(spec: TensorSpec, array: Array, asked: RequestedOutput) -> OutputTensor:
+def _output(wanted: tuple[TensorSpec, RequestedOutput], array: Array) -> OutputTensor:
+    spec, asked = wanted
     if asked.classes:
         spec, array = classified(spec, array, asked.classes)
     return OutputTensor(spec, array, asked.binary)
 
 
-def _wanted(model: Model, request: InferRequest) -> list[tuple[TensorSpec, RequestedOutput]]:
+def _wanted(model: Model, header: InferHeader) -> list[tuple[TensorSpec, RequestedOutput]]:
     """The outputs to compute, each with how it is asked for."""
-    if not request.outputs:
+    if not header.outputs:
         return [
-            (spec, RequestedOutput(name, request.binary)) for name, spec in model.outputs.items()
+            (spec, RequestedOutput(name, header.binary)) for name, spec in model.outputs.items()
         ]
     wanted: dict[str, tuple[TensorSpec, RequestedOutput]] = {}
-    for output in request.outputs:
+    for output in header.outputs:
         spec = model.outputs.get(output.name)
         if spec is None:
             raise BadTensor(

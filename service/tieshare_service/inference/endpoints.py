@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -12,6 +13,8 @@ from tieshare_service.inference.data_plane import Gone
 from tieshare_service.inference.errors import BadBody
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.types import InferRequest
+
+_KNOWN_PATHS = 256
 
 _JSON = b"application/json"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
@@ -209,6 +212,7 @@ ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = {
 }
 
 
+@lru_cache(_KNOWN_PATHS)
 def resolve(path: str) -> tuple[str, str, str | None]:
     """The key of ``ENDPOINTS`` that a path would have, its model and its version."""
     if path in ENDPOINTS:

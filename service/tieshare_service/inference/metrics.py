@@ -10,7 +10,7 @@ from tieshare_service.inference.statistics import REASONS, Histogram, ModelStati
 _Model = tuple[str, int]
 
 _COUNTERS: Mapping[str, tuple[str, Callable[[ModelStatistics], int]]] = {
-    "request_success": ("Inference requests answered.", lambda one: one.durations["success"].count),
+    "request_success": ("Inference requests answered.", lambda one: one.answered.count),
     "count": ("Samples answered.", lambda one: one.rows),
     "exec_count": ("Runs of the model.", lambda one: one.runs),
 }
@@ -90,7 +90,8 @@ class Metrics:
             name = f"nv_inference_{part}_duration_us"
             lines += _head(name, "counter", text)
             for key, one in models:
-                lines.append(f"{name}{{{_labels(key)}}} {one.durations[kind].ns // 1000}")
+                us = one.durations()[kind]["ns"] // 1000
+                lines.append(f"{name}{{{_labels(key)}}} {us}")
         name = "nv_inference_request_failure"
         lines += _head(name, "counter", "Inference requests refused.")
         for key, one in models:

@@ -1,5 +1,6 @@
 """The inference process."""
 
+import gc
 import socket
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,10 @@ def serve(app: App, host: str, port: int, *, shared: bool = False) -> None:
         ws="none",
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # nothing depends on who asks
     )
+    gc.collect()
+    gc.freeze()  # what is imported by now stays: no later collection looks at it
     uvicorn.Server(config).run([_shared_port(host, port)] if shared else None)
 
 

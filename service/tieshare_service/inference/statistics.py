@@ -3,8 +3,8 @@
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -40,16 +40,41 @@ class Times:
 
 
 @dataclass(slots=True)
-class Duration:
-    """How often something was done, and how long it took in all."""
+class Sums:
+    """Of the times of so many requests, in nanoseconds."""
 
     count: int = 0
-    ns: int = 0
+    queue: int = 0
+    input: int = 0
+    infer: int = 0
+    output: int = 0
 
-    def add(self, ns: int) -> None:
-        """Once more."""
+    def add(self, times: Times) -> None:
+        """One more request."""
         self.count += 1
-        self.ns += ns
+        self.queue += times.queue
+        self.input += times.input
+        self.infer += times.infer
+        self.output += times.output
+
+    def join(self, plain: Mapping[str, int]) -> None:
+        """Those of other requests, as ``asdict`` has them."""
+        for name, value in plain.items():
+            setattr(self, name, getattr(self, name) + value)
+
+    @property
+    def total(self) -> int:
+        """All parts of all requests."""
+        return self.queue + self.input + self.infer + self.output
+
+    def parts(self) -> dict[str, dict[str, int]]:
+        """Of the run and what is done around it, as the protocol has it."""
+        parts = {"input": self.input, "infer": self.infer, "output": self.output}
+        return {f"compute_{name}": self.duration(ns) for name, ns in parts.items()}
+
+    def duration(self, ns: int) -> dict[str, int]:
+        """As the protocol has it."""
+        return {"count": self.count, "ns": ns}
 
 
 class Histogram:
@@ -66,13 +91,6 @@ class Histogram:
         self.total += value
 
 
-_OF_A_RUN = ("compute_input", "compute_infer", "compute_output")
-
-
-def _durations(*names: str) -> dict[str, Duration]:
-    return {name: Duration() for name in (*names, *_OF_A_RUN)}
-
-
 def _histograms() -> dict[str, Histogram]:
     seconds = {name: Histogram(BUCKETS_S) for name in ("inference", "queue", "compute")}
     return seconds | {"batch": Histogram(BUCKETS_ROWS)}
@@ -82,19 +100,18 @@ def _histograms() -> dict[str, Histogram]:
 class ModelStatistics:
     """Of one version; used from the event loop only.
 
-    ``last_ms``  since the epoch, of the last request; 0 before the first.
-    ``rows``     samples that were answered. ``runs``: of the model.
+    ``last_ms``   since the epoch, of the last request; 0 before the first.
+    ``rows``      samples that were answered. ``runs``: of the model.
+    ``answered``  all requests that were. ``batches``: the first of each run, by the run's rows.
+    ``refused``   how many, and nanoseconds in all.
     """
 
     last_ms: int = 0
     rows: int = 0
     runs: int = 0
-    durations: dict[str, Duration] = field(
-        default_factory=lambda: _durations("success", "fail", "queue")
-    )
-    batches: defaultdict[int, dict[str, Duration]] = field(
-        default_factory=lambda: defaultdict(_durations)
-    )
+    answered: Sums = field(default_factory=Sums)
+    refused: list[int] = field(default_factory=lambda: [0, 0])
+    batches: defaultdict[int, Sums] = field(default_factory=lambda: defaultdict(Sums))
     histograms: dict[str, Histogram] = field(default_factory=_histograms)
     failures: Counter[Reason] = field(default_factory=Counter)
 
@@ -102,26 +119,32 @@ class ModelStatistics:
         """One request was answered."""
         self.last_ms = time.time_ns() // 1_000_000
         self.rows += times.rows
-        parts = dict(zip(_OF_A_RUN, (times.input, times.infer, times.output), strict=True))
-        for name, ns in parts.items():
-            self.durations[name].add(ns)
+        self.answered.add(times)
+        histograms = self.histograms
         if times.first:
             self.runs += 1
-            self.histograms["batch"].add(times.run_rows)
-            batch = self.batches[times.run_rows]
-            for name, ns in parts.items():
-                batch[name].add(ns)
-        self.durations["queue"].add(times.queue)
-        self.durations["success"].add(times.total)
-        self.histograms["inference"].add(times.total / 1e9)
-        self.histograms["queue"].add(times.queue / 1e9)
-        self.histograms["compute"].add(times.infer / 1e9)
+            self.batches[times.run_rows].add(times)
+            histograms["batch"].add(times.run_rows)
+        histograms["inference"].add(times.total / 1e9)
+        histograms["queue"].add(times.queue / 1e9)
+        histograms["compute"].add(times.infer / 1e9)
 
     def failed(self, reason: Reason, ns: int) -> None:
         """One request was refused."""
         self.last_ms = time.time_ns() // 1_000_000
-        self.durations["fail"].add(ns)
+        self.refused[0] += 1
+        self.refused[1] += ns
         self.failures[reason] += 1
+
+    def durations(self) -> dict[str, dict[str, int]]:
+        """``count`` and ``ns`` of each part, as the statistics extension of the protocol has it."""
+        answered, (refused, ns) = self.answered, self.refused
+        return {
+            "success": answered.duration(answered.total),
+            "fail": {"count": refused, "ns": ns},
+            "queue": answered.duration(answered.queue),
+            **answered.parts(),
+        }
 
     def document(self, name: str, version: int) -> dict[str, Any]:
         """As the statistics extension of the protocol has it."""
@@ -131,10 +154,9 @@ class ModelStatistics:
             "last_inference": self.last_ms,
             "inference_count": self.rows,
             "execution_count": self.runs,
-            "inference_stats": _plain(self.durations),
+            "inference_stats": self.durations(),
             "batch_stats": [
-                {"batch_size": rows} | _plain(durations)
-                for rows, durations in sorted(self.batches.items())
+                {"batch_size": rows} | sums.parts() for rows, sums in sorted(self.batches.items())
             ],
         }
 
@@ -144,8 +166,9 @@ class ModelStatistics:
             "last_ms": self.last_ms,
             "rows": self.rows,
             "runs": self.runs,
-            "durations": _plain(self.durations),
-            "batches": {str(rows): _plain(found) for rows, found in self.batches.items()},
+            "answered": asdict(self.answered),
+            "refused": self.refused,
+            "batches": {str(rows): asdict(sums) for rows, sums in self.batches.items()},
             "histograms": {key: [one.counts, one.total] for key, one in self.histograms.items()},
             "failures": self.failures,
         }
@@ -155,21 +178,16 @@ class ModelStatistics:
         self.last_ms = max(self.last_ms, plain["last_ms"])
         self.rows += plain["rows"]
         self.runs += plain["runs"]
-        _add(self.durations, plain["durations"])
-        for rows, found in plain["batches"].items():
-            _add(self.batches[int(rows)], found)
+        self.answered.join(plain["answered"])
+        self.refused = _sums(self.refused, plain["refused"])
+        for rows, sums in plain["batches"].items():
+            self.batches[int(rows)].join(sums)
         for name, (counts, total) in plain["histograms"].items():
             known = self.histograms[name]
-            known.counts = list(map(sum, zip(known.counts, counts, strict=True)))
+            known.counts = _sums(known.counts, counts)
             known.total += total
         self.failures.update(plain["failures"])
 
 
-def _add(durations: Mapping[str, Duration], plain: Mapping[str, Mapping[str, int]]) -> None:
-    for name, one in plain.items():
-        durations[name].count += one["count"]
-        durations[name].ns += one["ns"]
-
-
-def _plain(durations: Mapping[str, Duration]) -> dict[str, dict[str, int]]:
-    return {name: {"count": one.count, "ns": one.ns} for name, one in durations.items()}
+def _sums(ones: Iterable[int], others: Iterable[int]) -> list[int]:
+    return list(map(sum, zip(ones, others, strict=True)))

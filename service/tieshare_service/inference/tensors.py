@@ -10,18 +10,17 @@ import numpy as np
 
 from tieshare_service.inference.datatypes import BOOL, BYTES, FP16, Datatype
 from tieshare_service.inference.errors import BadTensor
-from tieshare_service.inference.types import Array, InputTensor
+from tieshare_service.inference.types import Array, Data, TensorSpec
 
 _LENGTH = struct.Struct("<I")
 
 
-def to_array(tensor: InputTensor) -> Array:
+def to_array(tensor: TensorSpec, data: Data) -> Array:
     """The array of one input, of the tensor's shape; bytes are not copied where aligned.
 
     JSON true and false count as 1 and 0. Raises BadTensor naming the input where the data is not
     of its datatype or not as many elements as its shape.
     """
-    data = tensor.data
     if isinstance(data, np.ndarray):
         flat = _from_numbers(tensor, data)
     else:
@@ -46,7 +45,7 @@ def to_bytes(values: Array, datatype: Datatype) -> bytes:
     return b"".join(pieces)
 
 
-def _from_numbers(tensor: InputTensor, numbers: Array) -> Array:
+def _from_numbers(tensor: TensorSpec, numbers: Array) -> Array:
     if len(numbers) != prod(tensor.shape):
         raise _wrong_size(tensor, f"{len(numbers)} elements")
     dtype = tensor.datatype.dtype
@@ -64,7 +63,7 @@ def _from_numbers(tensor: InputTensor, numbers: Array) -> Array:
     return flat
 
 
-def _from_json(tensor: InputTensor, data: list[Any]) -> Array:
+def _from_json(tensor: TensorSpec, data: list[Any]) -> Array:
     datatype = tensor.datatype
     if data and type(data[0]) is list:
         data = _flattened(tensor, data)
@@ -92,7 +91,7 @@ def _from_json(tensor: InputTensor, data: list[Any]) -> Array:
     return flat
 
 
-def _flattened(tensor: InputTensor, data: list[Any]) -> list[Any]:
+def _flattened(tensor: TensorSpec, data: list[Any]) -> list[Any]:
     """Nested lists must have the tensor's shape exactly."""
     level = [data]
     for size in tensor.shape:
@@ -102,7 +101,7 @@ def _flattened(tensor: InputTensor, data: list[Any]) -> list[Any]:
     return level
 
 
-def _from_bytes(tensor: InputTensor, data: memoryview) -> Array:
+def _from_bytes(tensor: TensorSpec, data: memoryview) -> Array:
     if tensor.datatype is BYTES:
         return _strings(tensor, data)
     needed = prod(tensor.shape) * tensor.datatype.dtype.itemsize
@@ -114,7 +113,7 @@ def _from_bytes(tensor: InputTensor, data: memoryview) -> Array:
     return flat if flat.flags.aligned else flat.copy()
 
 
-def _strings(tensor: InputTensor, data: memoryview) -> Array:
+def _strings(tensor: TensorSpec, data: memoryview) -> Array:
     texts: list[str] = []
     at = 0
     while at < len(data):
@@ -134,20 +133,20 @@ def _strings(tensor: InputTensor, data: memoryview) -> Array:
     return np.array(texts, dtype=object)
 
 
-def _as_bool(tensor: InputTensor, flat: Array) -> Array:
+def _as_bool(tensor: TensorSpec, flat: Array) -> Array:
     if (flat > 1).any():
         raise _wrong_data(tensor, "an element is neither 0 nor 1")
     return flat.view(np.bool_)
 
 
-def _wrong_size(tensor: InputTensor, given: str, note: str = "") -> BadTensor:
+def _wrong_size(tensor: TensorSpec, given: str, note: str = "") -> BadTensor:
     return BadTensor(
         f"input {tensor.name!r} has {given}; "
         f"shape {list(tensor.shape)} of {tensor.datatype.name} needs {prod(tensor.shape)}{note}"
     )
 
 
-def _wrong_data(tensor: InputTensor, reason: str) -> BadTensor:
+def _wrong_data(tensor: TensorSpec, reason: str) -> BadTensor:
     return BadTensor(
         f"input {tensor.name!r}: {reason} "
         f"({tensor.datatype.name} of shape {list(tensor.shape)} expected)"

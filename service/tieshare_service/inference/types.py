@@ -15,25 +15,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or output of a model; -1 stands for a free dimension."""
+    """An input or output of a model, where -1 stands for a free dimension, or of a request."""
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InputTensor:
-    """An input as it came.
-
-    ``data``: JSON, a list that is flat or nested, or a flat array of float64, int64 or uint64 for
-    a datatype of that kind; or else little-endian bytes.
-    """
-
-    name: str
-    datatype: Datatype
-    shape: tuple[int, ...]
-    data: list[Any] | Array | memoryview
+Data = list[Any] | Array | memoryview
+"""Of an input as it came: JSON, a list that is flat or nested, or a flat array of float64, int64 or
+uint64 for a datatype of that kind; or else little-endian bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +39,27 @@ class RequestedOutput:
     classes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
-    """``outputs`` empty means all of the model's, each as bytes if ``binary``.
+@dataclass(frozen=True, slots=True, eq=False)
+class InferHeader:
+    """A request but for its data; one object may be that of many requests.
 
+    ``outputs`` empty means all of the model's, each as bytes if ``binary``.
     ``timeout_s``: a request that has waited longer for its run is dropped.
     """
 
     id: str
-    inputs: tuple[InputTensor, ...]
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[RequestedOutput, ...]
     binary: bool
     timeout_s: float = TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """``data``: that of each of the header's inputs."""
+
+    header: InferHeader
+    data: Sequence[Data]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ from tieshare_service.inference.datatypes import BYTES
 from tieshare_service.inference.errors import BadBody, BadTensor
 from tieshare_service.inference.tensors import to_bytes, to_json
 from tieshare_service.inference.types import (
+    Data,
+    InferHeader,
     InferRequest,
     InferResponse,
-    InputTensor,
     OutputTensor,
     RequestedOutput,
     TensorSpec,
@@ -29,40 +30,87 @@ from tieshare_service.inference.types import (
 
 _NO_BYTES = memoryview(b"")
 
+# Headers that were read, by themselves and by how many bytes are behind them.
+_Sources = list[list[Any] | int]
+_HEADERS: dict[tuple[bytes, int], tuple[InferHeader, _Sources]] = {}
+_MOST_KEPT, _LONGEST_KEPT = 256, 4096
+
 
 def parse(body: bytes, header_length: int | None = None) -> InferRequest:
     """Read a request; ``header_length`` bytes of JSON, or all of the body if None.
 
     Raises BadBody or, naming the input or output, BadTensor.
     """
-    head: bytes | memoryview = body
-    tail = _NO_BYTES
-    if header_length is not None:
-        if header_length > len(body):
-            raise BadBody(
-                f"Inference-Header-Content-Length is {header_length}, "
-                f"but the body has {len(body)} bytes"
-            )
-        head, tail = memoryview(body)[:header_length], memoryview(body)[header_length:]
-    document = None
-    if header_length is None and len(body) >= fast_json.LEAST:
-        document = fast_json.read(body)
-    if document is None:
-        document = _object(head)
+    if header_length is None:
+        return _with_lists(body) or _whole(body, _NO_BYTES)
+    if header_length > len(body):
+        raise BadBody(
+            f"Inference-Header-Content-Length is {header_length}, "
+            f"but the body has {len(body)} bytes"
+        )
+    return _whole(body[:header_length], memoryview(body)[header_length:])
+
+
+def _with_lists(body: bytes) -> InferRequest | None:
+    """Of a request whose inputs all are flat lists of numbers; of any other one None."""
+    apart = fast_json.apart(body)
+    if apart is None:
+        return None
+    head, lists = apart
+    try:
+        header, sources = _header_of(head, 0)
+    except (BadBody, BadTensor):  # said better of the body as it came
+        return None
+    if sources != [[]] * len(lists):
+        return None
+    found = fast_json.numbers(lists, header.inputs)
+    return None if found is None else InferRequest(header, found)
+
+
+def _whole(head: bytes, tail: memoryview) -> InferRequest:
+    """Of a header with lists in it or bytes behind it."""
+    header, sources = _header_of(head, len(tail))
+    data: list[Data] = []
+    used = 0
+    for source in sources:
+        if isinstance(source, int):
+            data.append(tail[used : used + source])
+            used += source
+        else:
+            data.append(source)
+    return InferRequest(header, data)
+
+
+def _header_of(head: bytes, behind: int) -> tuple[InferHeader, _Sources]:
+    """The header, and of each input its list or how many of the bytes ``behind`` it are its."""
+    key = head, behind
+    known = _HEADERS.get(key)
+    if known is None:
+        known = _read(_object(head), behind)
+        if len(head) <= _LONGEST_KEPT and not any(isinstance(it, list) and it for it in known[1]):
+            if len(_HEADERS) == _MOST_KEPT:
+                _HEADERS.clear()
+            _HEADERS[key] = known
+    return known
+
+
+def _read(document: dict[str, Any], behind: int) -> tuple[InferHeader, _Sources]:
     parameters = _parameters(document, "the request")
     binary = _flag(parameters, "binary_data_output", "the request", False)
-    inputs, used = [], 0
+    inputs, sources, used = [], [], 0
     for item in _items(document, "inputs"):
-        tensor, size = _input(item, tail[used:])
+        tensor, source = _input(item, behind - used)
         inputs.append(tensor)
-        used += size
-    if used != len(tail):
-        raise BadBody(f"{len(tail)} bytes follow the JSON, but the inputs declare {used}")
+        sources.append(source)
+        used += source if isinstance(source, int) else 0
+    if used != behind:
+        raise BadBody(f"{behind} bytes follow the JSON, but the inputs declare {used}")
     outputs = [_output(item, binary) for item in _items(document, "outputs", optional=True)]
     identity = document.get("id", "")
     if not isinstance(identity, str):
         raise BadBody("id is not a string")
-    return InferRequest(identity, tuple(inputs), tuple(outputs), binary, timeout_of(parameters))
+    timeout = timeout_of(parameters)
+    return InferHeader(identity, tuple(inputs), tuple(outputs), binary, timeout), sources
 
 
 def parse_raw(body: bytes, inputs: Mapping[str, TensorSpec]) -> InferRequest:
@@ -81,8 +129,8 @@ def parse_raw(body: bytes, inputs: Mapping[str, TensorSpec]) -> InferRequest:
         shape = tuple(1 if size == -1 else size for size in spec.shape)
     else:
         shape = _shape_of(spec, len(body))
-    tensor = InputTensor(spec.name, spec.datatype, shape, data)
-    return InferRequest("", (tensor,), (), binary=True)
+    tensor = TensorSpec(spec.name, spec.datatype, shape)
+    return InferRequest(InferHeader("", (tensor,), (), binary=True), (data,))
 
 
 def _shape_of(spec: TensorSpec, size: int) -> tuple[int, ...]:
@@ -160,7 +208,7 @@ def _check_finite(outputs: tuple[OutputTensor, ...]) -> None:
             )
 
 
-def _object(head: bytes | memoryview) -> dict[str, Any]:
+def _object(head: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(head)
     except orjson.JSONDecodeError as error:
@@ -199,23 +247,23 @@ def _flag(parameters: dict[str, Any], key: str, of: str, default: bool) -> bool:
     return flag
 
 
-def _input(item: Any, tail: memoryview) -> tuple[InputTensor, int]:
-    """The tensor, and how many bytes it takes from the start of ``tail``."""
+def _input(item: Any, left: int) -> tuple[TensorSpec, list[Any] | int]:
+    """The tensor, and its list or how many of the bytes that are ``left`` it takes."""
     name = _name(item, "input")
     of = f"input {name!r}"
     datatype, shape = datatype_of(of, item.get("datatype")), shape_of(of, item.get("shape"))
     parameters = _parameters(item, of)
     if "binary_data_size" not in parameters:
-        data: Any = item.get("data")
-        if not isinstance(data, (list, np.ndarray)):
+        data = item.get("data")
+        if not isinstance(data, list):
             raise BadTensor(f"{of} has neither a list as data nor binary_data_size")
-        return InputTensor(name, datatype, shape, data), 0
+        return TensorSpec(name, datatype, shape), data
     size = parameters["binary_data_size"]
     if "data" in item:
         raise BadTensor(f"{of} has both data and binary_data_size")
-    if type(size) is not int or not 0 <= size <= len(tail):
-        raise BadTensor(f"{of}: binary_data_size is {size!r}, but {len(tail)} bytes are left")
-    return InputTensor(name, datatype, shape, tail[:size]), size
+    if type(size) is not int or not 0 <= size <= left:
+        raise BadTensor(f"{of}: binary_data_size is {size!r}, but {left} bytes are left")
+    return TensorSpec(name, datatype, shape), size
 
 
 def _output(item: Any, binary: bool) -> RequestedOutput:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tieshare_service.inference.batching import INLINE_S, PIECE_S, Lane, Limits
+from tieshare_service.inference.batching import INLINE_S, PIECE_S, Lane, Limits, kind_of
 from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.datatypes import BY_NAME
 from tieshare_service.inference.errors import (
@@ -27,7 +27,7 @@ from tieshare_service.inference.errors import (
 from tieshare_service.inference.model import Model, load
 from tieshare_service.inference.pace import Pace
 from tieshare_service.inference.session import Session
-from tieshare_service.inference.types import Array, InferRequest, InputTensor, Ran, TensorSpec
+from tieshare_service.inference.types import Array, InferHeader, InferRequest, Ran, TensorSpec
 
 Made = Callable[..., Any]
 
@@ -80,6 +80,13 @@ def _x(*rows: float, columns: int = 1) -> dict[str, Array]:
     return {"x": np.repeat(np.array(rows, np.float32)[:, None], columns, axis=1)}
 
 
+def _put(
+    lane: Lane, model: Model, feeds: dict[str, Array], timeout_s: float = 60.0
+) -> "asyncio.Future[Ran]":
+    shapes = {name: feed.shape for name, feed in feeds.items()}
+    return lane.put(feeds, kind_of(model, shapes, ("x",)), timeout_s)
+
+
 def _together(
     model: Model, pool: ThreadPoolExecutor, *feeds: dict[str, Array], limits: Limits | None = None
 ) -> list[Ran | BaseException]:
@@ -87,7 +94,7 @@ def _together(
 
     async def run() -> list[Ran | BaseException]:
         lane = Lane(model, pool, limits or Limits())
-        futures = [lane.put(one, ("x",), 60.0) for one in feeds]
+        futures = [_put(lane, model, one) for one in feeds]
         return await asyncio.gather(*futures, return_exceptions=True)
 
     return asyncio.run(run())
@@ -151,9 +158,9 @@ def test_what_comes_during_a_long_run_runs_together_after_it(pool: ThreadPoolExe
 
     async def run() -> list[Ran]:
         lane = Lane(model, pool, Limits())
-        first = lane.put(_x(1), ("x",), 60.0)
+        first = _put(lane, model, _x(1))
         await asyncio.to_thread(began.wait, 10)
-        others = [lane.put(_x(value), ("x",), 60.0) for value in (2, 3, 4)]
+        others = [_put(lane, model, _x(value)) for value in (2, 3, 4)]
         await asyncio.sleep(0)
         go_on.set()
         return await asyncio.gather(first, *others)
@@ -167,9 +174,9 @@ def test_a_delay_lets_others_come(pool: ThreadPoolExecutor) -> None:
 
     async def run() -> None:
         lane = Lane(model, pool, Limits(delay_us=100_000))
-        first = lane.put(_x(1), ("x",), 60.0)
+        first = _put(lane, model, _x(1))
         await asyncio.sleep(0.001)
-        await asyncio.gather(first, lane.put(_x(2), ("x",), 60.0))
+        await asyncio.gather(first, _put(lane, model, _x(2)))
 
     asyncio.run(run())
     assert runs == [2]
@@ -180,11 +187,11 @@ def test_no_more_wait_than_may(pool: ThreadPoolExecutor) -> None:
 
     async def run() -> None:
         lane = Lane(model, pool, Limits(requests=2))
-        waiting = [lane.put(_x(value), ("x",), 60.0) for value in (1, 2)]
+        waiting = [_put(lane, model, _x(value)) for value in (1, 2)]
         with pytest.raises(Overloaded, match="2 requests wait for model 'm' already"):
-            lane.put(_x(3), ("x",), 60.0)
+            _put(lane, model, _x(3))
         await asyncio.gather(*waiting)
-        await lane.put(_x(4), ("x",), 60.0)
+        await _put(lane, model, _x(4))
 
     asyncio.run(run())
 
@@ -196,10 +203,10 @@ def test_what_waited_too_long_or_is_not_wanted_any_more_does_not_run(
 
     async def run() -> None:
         lane = Lane(model, pool, Limits())
-        late = lane.put(_x(1), ("x",), -1.0)
-        dropped = lane.put(_x(2), ("x",), 60.0)
+        late = _put(lane, model, _x(1), -1.0)
+        dropped = _put(lane, model, _x(2))
         dropped.cancel()
-        kept = lane.put(_x(3), ("x",), 60.0)
+        kept = _put(lane, model, _x(3))
         with pytest.raises(Expired):
             await late
         assert (await kept).rows == 1
@@ -209,8 +216,8 @@ def test_what_waited_too_long_or_is_not_wanted_any_more_does_not_run(
 
 
 def _request(*rows: float, timeout_s: float = 60.0) -> InferRequest:
-    x = InputTensor("x", BY_NAME["FP32"], (len(rows), 1), list(rows))
-    return InferRequest("", (x,), (), True, timeout_s)
+    x = TensorSpec("x", BY_NAME["FP32"], (len(rows), 1))
+    return InferRequest(InferHeader("", (x,), (), True, timeout_s), [list(rows)])
 
 
 @pytest.fixture
@@ -281,7 +288,7 @@ def test_a_model_without_inputs_runs(plane: DataPlane, tmp_path: Path) -> None:
     text = "m () => (float[1] y) { y = Constant <value = float[1] {7}> () }"
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx.parser.parse_model(OPSET + text).SerializeToString())
-    request = InferRequest("", (), (), True)
+    request = InferRequest(InferHeader("", (), (), True), [])
     response = asyncio.run(plane.infer(load(path, "m", 1, 1), request, None))
     assert response.outputs[0].array.tolist() == [7.0]
 

@@ -19,9 +19,10 @@ from tieshare_service.inference.model import Model, load
 from tieshare_service.inference.pace import Pace
 from tieshare_service.inference.session import Session
 from tieshare_service.inference.types import (
+    Data,
+    InferHeader,
     InferRequest,
     InferResponse,
-    InputTensor,
     RequestedOutput,
     TensorSpec,
 )
@@ -47,8 +48,16 @@ def two(tmp_path: Path) -> Model:
     return load(path, "two", 4, 1)
 
 
-def _input(name: str, datatype: str, data: list[Any]) -> InputTensor:
-    return InputTensor(name, BY_NAME[datatype], (len(data),), data)
+Input = tuple[TensorSpec, Data]
+
+
+def _input(name: str, datatype: str, data: list[Any], *shape: int) -> Input:
+    return TensorSpec(name, BY_NAME[datatype], shape or (len(data),)), data
+
+
+def _request(identity: str, inputs: list[Input], *outputs: RequestedOutput) -> InferRequest:
+    tensors, data = [one for one, _ in inputs], [data for _, data in inputs]
+    return InferRequest(InferHeader(identity, tuple(tensors), outputs, binary=True), data)
 
 
 A = _input("a", "FP32", [1.0, 2.0])
@@ -56,10 +65,9 @@ B = _input("b", "INT64", [3, 4])
 
 
 def _infer(
-    plane: DataPlane, model: Model, inputs: list[InputTensor], *outputs: RequestedOutput
+    plane: DataPlane, model: Model, inputs: list[Input], *outputs: RequestedOutput
 ) -> InferResponse:
-    request = InferRequest("7", tuple(inputs), outputs, binary=True)
-    return asyncio.run(plane.infer(model, request, None))
+    return asyncio.run(plane.infer(model, _request("7", inputs, *outputs), None))
 
 
 def test_all_outputs_come_in_the_models_order_unless_some_are_asked_for(
@@ -89,11 +97,11 @@ def test_the_outputs_asked_for_come_in_the_order_asked_for(plane: DataPlane, two
         ([A, B, A], "input 'a' comes twice"),
         ([A, B, _input("c", "FP32", [])], "model 'two' has no input 'c'; it takes 'a', 'b'"),
         ([_input("a", "FP64", [1.0])], "input 'a' is FP32, not FP64"),
-        ([InputTensor("a", BY_NAME["FP32"], (1, 1), [1.0])], "has 1 dimensions"),
+        ([_input("a", "FP32", [1.0], 1, 1)], "has 1 dimensions"),
     ],
 )
 def test_inputs_that_do_not_fit_the_model_are_named(
-    plane: DataPlane, two: Model, inputs: list[InputTensor], reason: str
+    plane: DataPlane, two: Model, inputs: list[Input], reason: str
 ) -> None:
     with pytest.raises(BadTensor, match=reason):
         _infer(plane, two, inputs)
@@ -104,7 +112,7 @@ def test_a_fixed_dimension_must_match(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(digits.SerializeToString())
-    x = InputTensor("x", BY_NAME["FP32"], (1, 5), [0.0] * 5)
+    x = _input("x", "FP32", [0.0] * 5, 1, 5)
     with pytest.raises(BadTensor, match=r"input 'x' has shape \[-1, 4\], not \[1, 5\]"):
         _infer(plane, load(path, "digits", 1, 1), [x])
 
@@ -143,7 +151,7 @@ def _fake(seconds: float, during: Callable[[], object]) -> Model:
 def test_a_long_run_leaves_the_event_loop_free(plane: DataPlane) -> None:
     let_go = threading.Event()
     model = _fake(INLINE_S * 2, lambda: let_go.wait(10))
-    request = InferRequest("", (_input("x", "FP32", [1.0]),), (), binary=True)
+    request = _request("", [_input("x", "FP32", [1.0])])
 
     async def both() -> InferResponse:
         running = asyncio.create_task(plane.infer(model, request, None))

@@ -12,12 +12,12 @@ from hypothesis.extra import numpy as hnp
 from tieshare_service.inference.datatypes import BY_NAME, BYTES, TABLE, Datatype
 from tieshare_service.inference.errors import BadTensor
 from tieshare_service.inference.tensors import to_array, to_bytes, to_json
-from tieshare_service.inference.types import InputTensor
+from tieshare_service.inference.types import Array, TensorSpec
 
 
-def _tensor(datatype: str, shape: list[int], data: list[Any] | bytes) -> InputTensor:
+def _array(datatype: str, shape: list[int], data: list[Any] | bytes) -> Array:
     content = memoryview(data) if isinstance(data, bytes) else data
-    return InputTensor("x", BY_NAME[datatype], tuple(shape), content)
+    return to_array(TensorSpec("x", BY_NAME[datatype], tuple(shape)), content)
 
 
 def _arrays(datatype: Datatype) -> st.SearchStrategy[Any]:
@@ -39,7 +39,7 @@ def test_bytes_and_json_come_back_as_they_went(datatype: Datatype, data: st.Data
     if values.ndim:
         forms.append(values.tolist())
     for form in forms:
-        back = to_array(_tensor(datatype.name, list(values.shape), form))
+        back = _array(datatype.name, list(values.shape), form)
         assert back.dtype == values.dtype
         assert back.shape == values.shape
         assert back.tolist() == values.tolist()
@@ -49,26 +49,25 @@ def test_strings_keep_the_zero_bytes_that_numpy_would_strip() -> None:
     values = np.array(["a\0", "\0", ""], dtype=object)
     for form in (to_bytes(values, BYTES), to_json(values, BYTES)):
         assert isinstance(form, bytes | list)
-        assert to_array(_tensor("BYTES", [3], form)).tolist() == ["a\0", "\0", ""]
+        assert _array("BYTES", [3], form).tolist() == ["a\0", "\0", ""]
 
 
 def test_bytes_are_not_copied_where_aligned() -> None:
     data = np.arange(4, dtype=np.float32).tobytes()
-    back = to_array(_tensor("FP32", [4], data))
+    back = _array("FP32", [4], data)
     assert back.__array_interface__["data"][0] == np.frombuffer(data, np.uint8).ctypes.data
 
 
 def test_unaligned_bytes_give_an_aligned_array() -> None:
     data = b"\0" + np.arange(4, dtype=np.float32).tobytes()
-    tensor = InputTensor("x", BY_NAME["FP32"], (4,), memoryview(data)[1:])
-    back = to_array(tensor)
+    back = to_array(TensorSpec("x", BY_NAME["FP32"], (4,)), memoryview(data)[1:])
     assert back.flags.aligned
     assert back.tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_json_true_and_false_count_as_one_and_zero() -> None:
-    assert to_array(_tensor("FP32", [2], [True, 0.5])).tolist() == [1.0, 0.5]
-    assert to_array(_tensor("BOOL", [3], [True, 0, 1])).tolist() == [True, False, True]
+    assert _array("FP32", [2], [True, 0.5]).tolist() == [1.0, 0.5]
+    assert _array("BOOL", [3], [True, 0, 1]).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +99,6 @@ def test_what_does_not_fit_is_refused_by_name(
     datatype: str, shape: list[int], data: list[Any] | bytes, reason: str
 ) -> None:
     with pytest.raises(BadTensor) as refused:
-        to_array(_tensor(datatype, shape, data))
+        _array(datatype, shape, data)
     assert refused.value.message.startswith("input 'x'")
     assert reason in refused.value.message

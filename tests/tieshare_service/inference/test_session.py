@@ -17,7 +17,7 @@ from tieshare_service.inference.datatypes import BY_NAME
 from tieshare_service.inference.errors import LoadFailed, ModelNotReady
 from tieshare_service.inference.model import Model, load
 from tieshare_service.inference.session import Memory, Session, give_back, resident_bytes
-from tieshare_service.inference.types import InferRequest, InputTensor
+from tieshare_service.inference.types import InferHeader, InferRequest, TensorSpec
 
 Publish = Callable[[str, int, onnx.ModelProto | bytes], Path]
 X = np.ones((2, 4), np.float32)
@@ -146,8 +146,9 @@ def test_the_event_loop_is_free_while_a_model_is_woken(
 
     async def run() -> float:
         plane = DataPlane(Limits())
-        x = InputTensor("x", BY_NAME["FP32"], X.shape, memoryview(X.tobytes()))
-        request = InferRequest("", (x,), (), binary=True)
+        x = TensorSpec("x", BY_NAME["FP32"], X.shape)
+        header = InferHeader("", (x,), (), binary=True)
+        request = InferRequest(header, [memoryview(X.tobytes())])
         running = asyncio.ensure_future(plane.infer(model, request, None))
         await asyncio.sleep(0.05)
         let_go.set()

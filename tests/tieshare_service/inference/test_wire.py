@@ -1,7 +1,6 @@
 """The HTTP body: every length is checked, every part that is missing or wrong is named."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tieshare_service.inference import fast_json, wire
+from tieshare_service.inference import wire
 from tieshare_service.inference.datatypes import BY_NAME, TABLE
 from tieshare_service.inference.errors import BadBody, BadTensor, InferenceError
 from tieshare_service.inference.tensors import to_array
 from tieshare_service.inference.types import (
+    Array,
+    InferHeader,
+    InferRequest,
     InferResponse,
-    InputTensor,
     OutputTensor,
     Ran,
     RequestedOutput,
@@ -43,19 +44,19 @@ def _body(document: Any, tail: bytes = b"") -> tuple[bytes, int]:
 def test_a_json_request_is_read_whole() -> None:
     document = {"id": "7", "inputs": [_input()], "outputs": [{"name": "y"}], "more": 1}
     request = wire.parse(orjson.dumps(document))
-    (tensor,) = request.inputs
+    (tensor,), (data,) = request.header.inputs, request.data
     assert (tensor.name, tensor.datatype.name, tensor.shape) == ("x", "FP32", (2,))
-    assert tensor.data == [1.0, 2.0]
-    assert request.id == "7"
-    assert [(output.name, output.binary) for output in request.outputs] == [("y", False)]
+    assert list(data) == [1.0, 2.0]
+    assert request.header.id == "7"
+    assert [(output.name, output.binary) for output in request.header.outputs] == [("y", False)]
 
 
 def test_binary_inputs_take_their_bytes_in_order() -> None:
     body, length = _body({"inputs": [_binary(3, "a"), _input(), _binary(2, "b")]}, b"abcde")
-    first, middle, last = wire.parse(body, length).inputs
-    assert bytes(first.data) == b"abc"
-    assert middle.data == [1.0, 2.0]
-    assert bytes(last.data) == b"de"
+    first, middle, last = wire.parse(body, length).data
+    assert bytes(first) == b"abc"
+    assert middle == [1.0, 2.0]
+    assert bytes(last) == b"de"
 
 
 def test_an_output_says_for_itself_whether_it_is_binary() -> None:
@@ -65,7 +66,7 @@ def test_an_output_says_for_itself_whether_it_is_binary() -> None:
         "outputs": outputs,
         "parameters": {"binary_data_output": True},
     }
-    request = wire.parse(orjson.dumps(document))
+    request = wire.parse(orjson.dumps(document)).header
     assert request.binary
     assert [output.binary for output in request.outputs] == [True, False]
 
@@ -119,7 +120,8 @@ def test_an_input_of_the_wrong_form_is_refused_by_name(item: Any, reason: str) -
 def test_classification_is_a_number_of_classes() -> None:
     def asked(count: Any) -> RequestedOutput:
         output = {"name": "y", "parameters": {"classification": count}}
-        (found,) = wire.parse(orjson.dumps({"inputs": [_input()], "outputs": [output]})).outputs
+        document = {"inputs": [_input()], "outputs": [output]}
+        (found,) = wire.parse(orjson.dumps(document)).header.outputs
         return found
 
     assert asked(3) == RequestedOutput("y", binary=False, classes=3)
@@ -128,10 +130,13 @@ def test_classification_is_a_number_of_classes() -> None:
             asked(wrong)
 
 
-def _raw(body: bytes, datatype: str, *shape: int) -> InputTensor:
-    spec = TensorSpec("x", BY_NAME[datatype], shape)
-    (tensor,) = wire.parse_raw(body, {"x": spec}).inputs
-    return tensor
+def _array(request: InferRequest) -> Array:
+    (tensor,), (data,) = request.header.inputs, request.data
+    return to_array(tensor, data)
+
+
+def _raw(body: bytes, datatype: str, *shape: int) -> InferRequest:
+    return wire.parse_raw(body, {"x": TensorSpec("x", BY_NAME[datatype], shape)})
 
 
 @pytest.mark.parametrize(
@@ -148,13 +153,13 @@ def _raw(body: bytes, datatype: str, *shape: int) -> InputTensor:
 def test_the_shape_of_a_raw_body_follows_from_its_length(
     size: int, shape: tuple[int, ...], found: tuple[int, ...]
 ) -> None:
-    tensor = _raw(bytes(size), "FP32", *shape)
-    assert (tensor.shape, bytes(tensor.data)) == (found, bytes(size))
+    request = _raw(bytes(size), "FP32", *shape)
+    (tensor,), (data,) = request.header.inputs, request.data
+    assert (tensor.shape, bytes(data)) == (found, bytes(size))
 
 
 def test_a_raw_string_is_one_element_without_its_length() -> None:
-    tensor = _raw("é".encode(), "BYTES", -1, 1)
-    assert to_array(tensor).tolist() == [["é"]]
+    assert _array(_raw("é".encode(), "BYTES", -1, 1)).tolist() == [["é"]]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +238,7 @@ def test_any_value_in_any_field_is_read_or_refused(field: str, value: Any, tail:
         request = wire.parse(body, length)
     except InferenceError:
         return
-    assert len(request.inputs) == 1
+    assert len(request.header.inputs) == len(request.data) == 1
 
 
 def _response(*outputs: OutputTensor) -> InferResponse:
@@ -293,30 +298,82 @@ def test_a_wrong_index_request_is_refused(body: bytes) -> None:
         wire.parse_index(body)
 
 
+NUMBERS = [one.name for one in TABLE if one.name not in ("BOOL", "BYTES")]
+
+
 @pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Every JSON body is long enough to be read fast; whether each was."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the numbers of each request were taken apart."""
     seen: list[bool] = []
 
-    def read(head: bytes) -> dict[str, Any] | None:
-        document = fast_json.read(head)
-        seen.append(document is not None)
-        return document
+    def with_lists(body: bytes) -> InferRequest | None:
+        request = WITH_LISTS(body)
+        seen.append(request is not None)
+        return request
 
-    monkeypatch.setattr(wire, "fast_json", SimpleNamespace(read=read, LEAST=0))
+    monkeypatch.setattr(wire, "_with_lists", with_lists)
     return seen
 
 
-@pytest.mark.parametrize(
-    "datatype", [one.name for one in TABLE if one.name not in ("BOOL", "BYTES")]
-)
-def test_numbers_are_read_fast_and_are_the_same(fast: list[bool], datatype: str) -> None:
-    body = orjson.dumps({"inputs": [_input(datatype=datatype, shape=[3], data=[1, 0, 2])]})
-    (tensor,) = wire.parse(body).inputs
-    assert fast == [True]
-    array = to_array(tensor)
+WITH_LISTS = wire._with_lists
+
+
+@pytest.mark.parametrize("datatype", NUMBERS)
+def test_numbers_are_taken_apart_and_are_the_same(quick: list[bool], datatype: str) -> None:
+    item = _input(datatype=datatype, shape=[3], data=[1, 0, 2])
+    request = wire.parse(orjson.dumps({"inputs": [item]}))
+    assert quick == [True]
+    array = _array(request)
     assert array.dtype == BY_NAME[datatype].dtype
     assert array.tolist() == [1, 0, 2]
+
+
+def test_each_input_gets_its_own_numbers(quick: list[bool]) -> None:
+    items = [_input(name=name, data=[place, place]) for place, name in enumerate("abc")]
+    request = wire.parse(json.dumps({"id": "data", "inputs": items}).encode())
+    assert quick == [True]
+    assert [tensor.name for tensor in request.header.inputs] == ["a", "b", "c"]
+    assert [list(data) for data in request.data] == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_a_header_is_read_once_for_all_requests_that_have_it() -> None:
+    def header(data: list[float], **more: Any) -> InferHeader:
+        return wire.parse(orjson.dumps({"inputs": [_input(data=data)]} | more)).header
+
+    assert header([1.0, 2.0]) is header([3.0, 4.5])
+    assert header([1.0, 2.0]) is not header([1.0, 2.0], id="7")
+
+    def binary(tail: bytes) -> InferHeader:
+        return wire.parse(*_body({"inputs": [_binary(8)]}, tail)).header
+
+    assert binary(bytes(8)) is binary(b"12345678")
+
+
+def test_headers_that_are_kept_do_not_grow_for_ever() -> None:
+    for place in range(3 * wire._MOST_KEPT):
+        wire.parse(*_body({"id": str(place), "inputs": [_binary(8)]}, bytes(8)))
+        wire.parse(orjson.dumps({"id": str(place), "inputs": [_input()]}))
+        wire.parse(orjson.dumps({"id": str(place), "inputs": [_input(data=[[1.0], 2.0])]}))
+    wire.parse(*_body({"id": 5000 * "x", "inputs": [_binary(8)]}, bytes(8)))
+    kept = wire._HEADERS
+    assert len(kept) <= wire._MOST_KEPT
+    assert all(len(head) <= wire._LONGEST_KEPT for head, _ in kept)
+    assert all(isinstance(one, int) or not one for _, sources in kept.values() for one in sources)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"inputs": [%s], "parameters": {"data": [1]}}',
+        '{"inputs": [%s], "id": "\\"data\\": [7, 8]"}',
+        '{"a\\"data": [7, 8], "inputs": [%s]}',
+        '{"inputs": [%s], "data": [7, 8]}',
+        '{"x": [{"data": []}], "inputs": [%s]}',
+    ],
+)
+def test_other_lists_of_that_name_are_not_an_inputs(text: str) -> None:
+    request = wire.parse((text % json.dumps(_input())).encode())
+    assert _array(request).tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -327,6 +384,7 @@ def test_numbers_are_read_fast_and_are_the_same(fast: list[bool], datatype: str)
         ("FP32", [True, 2.0], [2]),
         ("FP32", [None, 2.0], [2]),
         ("FP32", ["1", 2.0], [2]),
+        ("FP32", [{"data": [1.0]}, 2.0], [2]),
         ("FP32", [1e39, 2.0], [2]),
         ("FP32", [1.0], [2]),
         ("FP16", [65504.0, 1e5], [2]),
@@ -339,34 +397,35 @@ def test_numbers_are_read_fast_and_are_the_same(fast: list[bool], datatype: str)
         ("INT8", [], [0]),
         ("BOOL", [True, False], [2]),
         ("BYTES", ["a", "[b"], [2]),
+        ("BYTES", ["a]", "b"], [2]),
         ("FP64", [1.0, 2.0], [2]),
         ("FP99", [1.0, 2.0], [2]),
     ],
 )
 def test_both_ways_to_read_give_the_same_or_refuse_alike(
-    fast: list[bool], monkeypatch: pytest.MonkeyPatch, datatype: str, data: Any, shape: list[int]
+    monkeypatch: pytest.MonkeyPatch, datatype: str, data: Any, shape: list[int]
 ) -> None:
     body = orjson.dumps({"inputs": [_input(datatype=datatype, shape=shape, data=data)]})
 
     def read() -> Any:
         try:
-            (tensor,) = wire.parse(body).inputs
-            array = to_array(tensor)
+            array = _array(wire.parse(body))
         except InferenceError as error:
             return type(error), error.message
         return array.dtype, array.shape, array.tolist()
 
-    quick = read()
-    monkeypatch.setattr(wire, "fast_json", SimpleNamespace(LEAST=1 << 30))
-    assert quick == read()
+    taken_apart = read()
+    monkeypatch.setattr(wire, "_with_lists", lambda _body: None)
+    assert taken_apart == read()
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists))
-def test_any_data_is_read_alike(data: Any) -> None:
-    body = json.dumps({"inputs": [_input(data=data)], "id": "7"}).encode()
-    found = fast_json.read(body)
-    if found is not None:
-        expected = orjson.loads(body)
-        (one,), (other,) = found.pop("inputs"), expected.pop("inputs")
-        assert one.pop("data").tolist() == other.pop("data")
-        assert (one, found) == (other, expected)
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists),
+    st.text(),
+)
+def test_any_data_is_read_alike(data: Any, name: str) -> None:
+    body = json.dumps({"inputs": [_input(data=data, name=name)], "id": "7"}).encode()
+    request = WITH_LISTS(body)
+    if request is not None:
+        (tensor,), (found,) = request.header.inputs, request.data
+        assert (tensor.name, list(found)) == (name, data)

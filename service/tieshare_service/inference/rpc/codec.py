@@ -10,15 +10,17 @@ from tieshare_service.inference.checks import (
     shape_of,
     timeout_of,
 )
-from tieshare_service.inference.datatypes import BYTES, Datatype
+from tieshare_service.inference.datatypes import BYTES
 from tieshare_service.inference.errors import BadBody, BadTensor
 from tieshare_service.inference.rpc.messages import MESSAGES, chosen
 from tieshare_service.inference.tensors import to_bytes
 from tieshare_service.inference.types import (
+    Data,
+    InferHeader,
     InferRequest,
     InferResponse,
-    InputTensor,
     RequestedOutput,
+    TensorSpec,
 )
 
 _CONTENTS: Mapping[str, str] = {
@@ -42,12 +44,13 @@ def parse(message: Any) -> InferRequest:
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise BadBody(f"{len(raw)} raw_input_contents come with {len(message.inputs)} inputs")
-    inputs = tuple(
-        _input(item, memoryview(raw[place]) if raw else None)
-        for place, item in enumerate(message.inputs)
+    inputs = tuple(map(_input, message.inputs))
+    data: list[Data] = (
+        [memoryview(part) for part in raw] if raw else list(map(_listed, message.inputs, inputs))
     )
     outputs = tuple(map(_output, message.outputs))
-    return InferRequest(message.id, inputs, outputs, True, timeout_of(_plain(message.parameters)))
+    timeout = timeout_of(_plain(message.parameters))
+    return InferRequest(InferHeader(message.id, inputs, outputs, True, timeout), data)
 
 
 def encode(response: InferResponse) -> Any:
@@ -62,15 +65,15 @@ def encode(response: InferResponse) -> Any:
     return message
 
 
-def _input(item: Any, raw: memoryview | None) -> InputTensor:
+def _input(item: Any) -> TensorSpec:
     of = f"input {item.name!r}"
     datatype, shape = datatype_of(of, item.datatype), shape_of(of, list(item.shape))
     refuse_regions(of, item.parameters)
-    data = _listed(item, of, datatype) if raw is None else raw
-    return InputTensor(item.name, datatype, shape, data)
+    return TensorSpec(item.name, datatype, shape)
 
 
-def _listed(item: Any, of: str, datatype: Datatype) -> list[Any]:
+def _listed(item: Any, tensor: TensorSpec) -> list[Any]:
+    of, datatype = f"input {tensor.name!r}", tensor.datatype
     field = _CONTENTS.get(datatype.name)
     if field is None:
         raise BadTensor(f"{of}: {datatype.name} comes in raw_input_contents alone")
