@@ -4,12 +4,14 @@
 
 Each network is trained in torch for a few epochs on scikit-learn's digits or on made sequences
 (examples/networks), exported by one of torch's exporters and handed to ``tieshare.compress``.
-Bytes are those of the files, the score is taken on the test split, latency on one thread, all in
-ONNX Runtime. The score is accuracy, or the mean squared error where there are only numbers to
+What is in --out already is not made again. Bytes are those of the files, the score is taken on the
+test split, latency on one thread, all in ONNX Runtime; latencies are measured at the end, when
+nothing trains. The score is accuracy, or the mean squared error where there are only numbers to
 meet. The error of the twin is its largest difference from ONNX Runtime on the dense file.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,9 +24,9 @@ from examples.networks import ARCHITECTURES, EXPORTERS, Architecture, export, tr
 from examples.networks.data import Arrays, parted
 from onnx import ModelProto
 
-from tieshare import Progress, Recipe, Target, TieshareError, compress
+from tieshare import Progress, Recipe, Target, compress
 from tieshare.data import Dataset
-from tieshare.measure import session
+from tieshare.measure import latencies, session
 from tieshare.progress import silent
 from tieshare.report import FileReport, Report
 from tieshare.twin import from_onnx
@@ -51,12 +53,11 @@ WIDTHS: Mapping[str, int] = {
 }
 EPOCHS = 20
 PATH_EPOCHS, RETRAIN_EPOCHS = 30, 8
-RESULTS = Path("benchmarks/results/networks")
 HEADER = (
     f"{'':<12}{'bytes':^31}{'numbers':^18}{'latency at batch 1 and 32, us':^32}{'score':^18}"
-    f"{'error of':>9}{'job':>7}\n"
-    f"{'':<12}{'dense':>11}{'tied':>11}{'shared':>9}{'dense':>10}{'unique':>8}"
-    f"{'dense':>16}{'shared':>16}{'dense':>9}{'shared':>9}{'twin':>9}{'s':>7}"
+    f"{'error of':>9}\n"
+    f"{'':<12}{'dense':>11}{'shared':>11}{'packed':>9}{'dense':>10}{'unique':>8}"
+    f"{'dense':>16}{'shared':>16}{'dense':>9}{'shared':>9}{'twin':>9}"
 )
 
 
@@ -67,23 +68,25 @@ def main() -> None:
     parser.add_argument("--exporter", choices=EXPORTERS, default=EXPORTERS[0])
     parser.add_argument("--unfolded", action="store_true", help="batch norms stay in the file")
     parser.add_argument("--verbose", action="store_true", help="tell every fifth epoch")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/networks"))
     flags = parser.parse_args()
     names = flags.names or list(ARCHITECTURES)
     if unknown := set(names) - set(ARCHITECTURES):
         parser.error(f"no such network: {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     print(machine("torch", "onnx", "onnxruntime"))
-    print(HEADER, flush=True)
     for name in names:
-        began = time.perf_counter()
-        try:
-            line = row(name, flags)
-        except TieshareError as error:
-            line = f"refused: {error}"
-        print(f"{name:<12}{line}{time.perf_counter() - began:>7.0f}", flush=True)
+        if not (flags.out / name).exists():
+            began = time.perf_counter()
+            compressed(name, flags)
+            print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    print(HEADER)
+    for name in names:
+        print(f"{name:<12}{row(name, flags.out / name)}", flush=True)
 
 
-def row(name: str, flags: argparse.Namespace) -> str:
+def compressed(name: str, flags: argparse.Namespace) -> None:
+    """What ``row`` tells of, in a folder of its own; all or nothing."""
     made = ARCHITECTURES[name]
     arrays = parted(made.data())
     dense = dense_model(name, made, arrays, flags)
@@ -93,10 +96,19 @@ def row(name: str, flags: argparse.Namespace) -> str:
         retrain_epochs=RETRAIN_EPOCHS,
     )
     result = compress(dense, Dataset(arrays), recipe, tell if flags.verbose else silent)
-    result.save(RESULTS / name)
-    onnx.save(dense, RESULTS / name / "dense.onnx")
+    unfinished = flags.out / f"{name}.part"
+    result.save(unfinished)
+    onnx.save(dense, unfinished / "dense.onnx")
+    unfinished.rename(flags.out / name)
+
+
+def row(name: str, folder: Path) -> str:
+    made = ARCHITECTURES[name]
+    arrays = parted(made.data())
     tests = [arrays[f"{key}_test"] for key in made.inputs]
-    return cells(result.report, twin_error(dense, tests))
+    files = {one: onnx.load(folder / f"{one}.onnx") for one in ("dense", "shared")}
+    report = Report.from_dict(json.loads((folder / "report.json").read_text()))
+    return cells(report, latencies(files, tests), twin_error(files["dense"], tests))
 
 
 def dense_model(
@@ -119,16 +131,12 @@ def twin_error(model: ModelProto, inputs: Sequence[np.ndarray]) -> float:
     return max(float(np.abs(a.numpy() - b).max()) for a, b in zip(outputs, expected, strict=True))
 
 
-def cells(report: Report, error: float) -> str:
-    dense, tied, shared = report.baseline, report.tied, report.shared
-    sizes = f"{dense.bytes:>11,}{tied.bytes:>11,}{shared.bytes:>9,}"
+def cells(report: Report, us: Mapping[str, Mapping[int, float]], error: float) -> str:
+    dense, shared, packed = report.baseline, report.shared, report.packed
+    sizes = f"{dense.bytes:>11,}{shared.bytes:>11,}{packed.bytes:>9,}"
     counts = f"{dense.parameters:>10,}{shared.unique_parameters:>8,}"
-    times = f"{latency(dense)}{latency(shared)}"
+    times = "".join(f"{one:>8,.0f}" for name in ("dense", "shared") for one in us[name].values())
     return f"{sizes}{counts}{times}{score(dense)}{score(shared)}{error:>9.0e}"
-
-
-def latency(file: FileReport) -> str:
-    return "".join(f"{microseconds:>8,.0f}" for microseconds in file.latency_us.values())
 
 
 def score(file: FileReport) -> str:

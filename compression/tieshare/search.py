@@ -4,7 +4,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ _SPREAD = 4  # epochs of the path that are tried in any case
 _NARROWED = 8.0  # and the gap between two of them is made so many times smaller
 _IN_VAIN = 2  # steps of looser ties that gave nothing, and then no more are tried
 _LOWEST = -1.0  # preference, of all that affinities can be
+_ROUNDS = 2  # in which the epochs of one step are halved
 _TRIES = 2  # epochs that are retrained of those that fit in one way, until one does indeed
 
 
@@ -122,8 +122,8 @@ class Search:
         """The smallest that keeps the promise.
 
         1. Epochs between the smallest that keeps it and the next, until they are close.
-        2. Ties looser step by step: at the smallest that keeps it or, where that costs too much,
-           at an epoch before it, if that makes a smaller one.
+        2. Ties looser step by step, at the epochs up to that of the smallest that keeps it of
+           which they make a smaller one: those epochs are halved, twice.
         3. Fewer bits there, and at the one before it.
         """
         gap = 1.0
@@ -145,17 +145,24 @@ class Search:
         return Choice(best or self.dense, found, reached=best is not None)
 
     def _loosened(self, tried: Sequence[Candidate], max_drop: float) -> list[Candidate]:
-        """With what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing."""
+        """With what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing.
+
+        Looser ties at an early epoch and tight ones at a late one make networks of the same size,
+        and either may be the better one.
+        """
         found, in_vain = list(tried), 0
         best = self._best(found, max_drop)
         for preference in self._preferences()[1:]:
             if best is None or in_vain == _IN_VAIN:
                 break
-            before, points = best, self._smaller(best, preference)
-            while points and best is before:
-                now, points = points[: self.at_once], points[self.at_once :]
-                found += self._all(now)
-                best = self._best(found, max_drop)
+            before, places = best, self._smaller(best, preference)
+            for _ in range(_ROUNDS):
+                now = _spread(places, self.at_once)
+                found += self._all([places[index] for index in now])
+                best = self._best(found, max_drop) or before
+                kept = [index for index in now if places[index] == best.point]
+                first = kept[0] + 1 if kept else 0
+                places = places[first : min((i for i in now if i >= first), default=None)]
             in_vain = in_vain + 1 if best is before else 0
         return found
 
@@ -163,12 +170,10 @@ class Search:
         return min(self.kept(tried, max_drop), key=_size, default=None)
 
     def _smaller(self, than: Candidate, preference: float) -> list[Point]:
-        """With these ties, the last few epochs up to its own that make something smaller."""
-        point = than.point
-        epochs = [epoch for epoch in reversed(self.epochs) if epoch <= point.epoch]
-        points = (Point(epoch, preference, point.bits) for epoch in epochs)
-        smaller = takewhile(lambda one: self.ratio(one) > than.ratio, points)
-        return list(islice(smaller, max(_TRIES, self.at_once)))
+        """With these ties, the epochs up to its own that make something smaller, in their order."""
+        epochs = [epoch for epoch in self.epochs if epoch <= than.point.epoch]
+        points = [Point(epoch, preference, than.point.bits) for epoch in epochs]
+        return points[bisect_left(points, True, key=lambda one: self.ratio(one) > than.ratio) :]
 
     def kept(self, tried: Collection[Candidate], max_drop: float) -> list[Candidate]:
         """Those that lose at most ``max_drop``, by their own score and by their neighbours'.
@@ -245,6 +250,12 @@ class Search:
         for start in range(0, len(points), self.at_once):
             made += self.make(points[start : start + self.at_once])
         return made
+
+
+def _spread(places: Sequence[Point], count: int) -> list[int]:
+    """As many indices, evenly, the middle if it is one."""
+    parts = (len(places) * part // (count + 1) for part in range(1, count + 1))
+    return sorted(set(parts)) if places else []
 
 
 def _size(candidate: Candidate) -> tuple[int, int]:
