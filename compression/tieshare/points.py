@@ -127,17 +127,24 @@ class Points:
         return self.job.tied_file(with_tensors(self.job.start, made.values))
 
     def _make(self, point: Point) -> _Made:
-        """Retrain, then go on with the values of the layers rounded to the point's bits."""
-        job, name = self.job, _name(point)
+        """Retrain, then go on with the values of the layers rounded to the point's bits.
+
+        What does not depend on the bits is done once for all points of an epoch and preference.
+        """
+        job, name, exact = self.job, _name(point), f"exact-{_named(_place(point))}"
         start = self.start(point)
         known = self.known(start)
         training = Retraining(start, job.values, job.trainer, job.recipe, job.plan.retrain_epochs)
         saved = job.checkpoints.load(name)
         if saved is not None:
             training.restore(saved)
+        elif (retrained := job.checkpoints.load(exact)) is not None:
+            training.skip(retrained)
         job.narrator.restart()
         while training.done < job.plan.stage2_epochs:
             if training.done == job.plan.retrain_epochs:
+                if not job.checkpoints.holds(exact):
+                    job.checkpoints.save(exact, training.network.state_dict())
                 training.round(choose_bits(training, point.bits), job.plan.round_epochs)
             score = training.epoch()
             job.checkpoints.save(name, training.state())
@@ -196,4 +203,9 @@ def _made(point: Point) -> str:
 
 
 def _name(point: Point) -> str:
-    return f"point-{point.epoch}-{point.preference:g}-{point.bits}"
+    return f"point-{_named(_place(point))}-{point.bits}"
+
+
+def _named(place: tuple[int, float]) -> str:
+    epoch, preference = place
+    return f"{epoch}-{preference:g}"

@@ -23,6 +23,7 @@ _NARROWED = 8.0  # and the gap between two of them is made so many times smaller
 _IN_VAIN = 2  # steps of looser ties that gave nothing, and then no more are tried
 _LOWEST = -1.0  # preference, of all that affinities can be
 _ROUNDS = 2  # in which the epochs of one step are halved
+_ROUNDED = 4  # of the smallest, tried in fewer bits
 _TRIES = 2  # epochs that are retrained of those that fit in one way, until one does indeed
 
 
@@ -124,7 +125,7 @@ class Search:
         1. Epochs between the smallest that keeps it and the next, until they are close.
         2. Ties looser step by step, at the epochs up to that of the smallest that keeps it of
            which they make a smaller one: those epochs are halved, twice.
-        3. Fewer bits there, and at the one before it.
+        3. Fewer bits there or, where that costs too much, at one of the few before it.
         """
         gap = 1.0
         while gap < _NARROWED:
@@ -139,8 +140,7 @@ class Search:
             tried |= zip(new, self._all([self._at(index) for index in new]), strict=True)
             gap *= self.at_once + 1
         found = self._loosened(list(tried.values()), max_drop)
-        kept = self.kept(found, max_drop)
-        found += self._all(self._in_fewer_bits(sorted(kept, key=_size)[:2]))
+        found = self._rounded(found, max_drop)
         best = self._best(found, max_drop)
         return Choice(best or self.dense, found, reached=best is not None)
 
@@ -164,6 +164,18 @@ class Search:
                 first = kept[0] + 1 if kept else 0
                 places = places[first : min((i for i in now if i >= first), default=None)]
             in_vain = in_vain + 1 if best is before else 0
+        return found
+
+    def _rounded(self, tried: Sequence[Candidate], max_drop: float) -> list[Candidate]:
+        """With those of step 3 of ``_smallest``, until one of them keeps the promise."""
+        found, order = list(tried), sorted(self.kept(tried, max_drop), key=_size)
+        points = self._in_fewer_bits(order[:_ROUNDED])
+        for start in range(0, len(points), self.at_once):
+            new = self._all(points[start : start + self.at_once])
+            found += new
+            kept = self.kept(found, max_drop)
+            if any(item in kept for item in new):
+                break
         return found
 
     def _best(self, tried: Collection[Candidate], max_drop: float) -> Candidate | None:

@@ -134,6 +134,11 @@ class Retraining:
         """Of each weight that is rounded, by value name."""
         return self.network.bits
 
+    def skip(self, network: Mapping[str, Any]) -> None:
+        """All epochs up to rounding were done before; they left the ``network`` in this state."""
+        self.network.load_state_dict(network)
+        self.done = self.epochs
+
     def round(self, bits: Mapping[str, int], epochs: int) -> None:
         """Go on for so many ``epochs`` more, with these weights (value names) in so many bits."""
         self.network.round_to(bits)

@@ -111,6 +111,20 @@ def test_the_values_of_every_layer_are_those_of_so_many_bits(
             assert np.array_equal(rounded(values[name], found, unit_axis=1), values[name])
 
 
+def test_what_does_not_depend_on_the_bits_is_retrained_once(
+    points_of: Callable[..., Points],
+) -> None:
+    heard: list[Progress] = []
+    points = points_of("both", heard.append)
+    first, last = points.job.plan.retrain_epochs, points.job.plan.stage2_epochs
+    points.retrain(USUAL)
+    found = points.retrain(COARSE)
+    assert [one.done for one in heard] == [*range(1, last + 1), *range(first + 1, last + 1)]
+    alone = points_of("alone").retrain(COARSE)
+    expected, values = tensors(alone.tied), tensors(found.tied)
+    assert all(np.array_equal(values[name], array) for name, array in expected.items())
+
+
 def test_a_network_that_stands_any_rounding_gets_the_bits_of_the_point(
     points_of: Callable[..., Points], monkeypatch: pytest.MonkeyPatch
 ) -> None:

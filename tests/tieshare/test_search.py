@@ -139,13 +139,19 @@ def test_fewer_bits_are_taken_where_they_cost_nothing() -> None:
     assert {item.point.bits for item in choice.tried} == {4, 8}
 
 
-def test_fewer_bits_are_tried_of_the_smallest_and_of_the_one_before_it() -> None:
-    front = Front(lambda point: falls_after(13)(point) if point.bits == 8 else 0.90)
+@pytest.mark.parametrize(("last", "tried"), [(20, 1), (12, 2), (0, 4)])
+def test_fewer_bits_are_tried_of_the_smallest_and_of_those_before_it_until_they_do(
+    last: int, tried: int
+) -> None:
+    def accuracy(point: Point) -> float:
+        return 0.98 if point.epoch <= (13 if point.bits == 8 else last) else 0.90
+
+    front = Front(accuracy)
     choice = front.run(POINT_ONE, tie=False)
-    assert choice.chosen.point == Point(13, 0.6, bits=8)
+    assert choice.chosen.point == Point(13, 0.6, bits=4 if last == 20 else 8)
     kept = sorted(point.epoch for point in front.retrained if point.epoch <= 13 and point.bits == 8)
     assert [point for point in front.retrained if point.bits == 4] == [
-        Point(epoch, 0.6, 4) for epoch in (kept[-1], kept[-2])
+        Point(epoch, 0.6, 4) for epoch in kept[::-1][:tried]
     ]
 
 
