@@ -12,15 +12,15 @@ from tieshare_service.inference.core import Core
 from tieshare_service.inference.data_plane import Gone
 from tieshare_service.inference.errors import BadBody
 from tieshare_service.inference.model import Model
-from tieshare_service.inference.types import InferRequest
+from tieshare_service.inference.types import InferRequest, InferResponse
 
 _KNOWN_PATHS = 256
 
-_JSON = b"application/json"
+_JSON, _BYTES = b"application/json", b"application/octet-stream"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A request: ``model`` and ``version`` from its path, headers by lower-case name.
 
@@ -34,7 +34,7 @@ class Call:
     gone: Gone | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """An answer; ``json_length`` where bytes follow the JSON."""
 
@@ -79,7 +79,7 @@ async def model_ready(core: Core, call: Call) -> Reply:
     return _json({"name": model.name, "ready": True})
 
 
-async def infer(core: Core, call: Call) -> Reply:
+def infer(core: Core, call: Call) -> Awaitable[Reply]:
     """Run a model."""
 
     def parse(model: Model) -> InferRequest:
@@ -92,12 +92,7 @@ async def infer(core: Core, call: Call) -> Reply:
     if core.tracing is not None:
         template = _MODEL if call.version is None else _VERSION
         span = core.tracing.over_http(call.headers, f"{template}/infer")
-    body, json_length = await core.infer(
-        call.model, call.version, parse, wire.encode, call.gone, span
-    )
-    if json_length is None:
-        return Reply(200, body)
-    return Reply(200, body, b"application/octet-stream", json_length)
+    return core.infer(call.model, call.version, parse, _reply, call.gone, span)
 
 
 async def model_statistics(core: Core, call: Call) -> Reply:
@@ -232,6 +227,11 @@ def _resolve_named(path: str, parts: list[str]) -> tuple[str, str, str | None]:
         if template in ENDPOINTS:
             return template, parts[4], None
     return path, "", None
+
+
+def _reply(response: InferResponse) -> Reply:
+    body, json_length = wire.encode(response)
+    return Reply(200, body, _JSON if json_length is None else _BYTES, json_length)
 
 
 def _json(value: Any, status: int = 200) -> Reply:

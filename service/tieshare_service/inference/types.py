@@ -1,4 +1,7 @@
-"""Requests and responses of the protocol, whatever carried them."""
+"""Requests and responses of the protocol, whatever carried them.
+
+What is made for every request is not frozen: it would take three times as long to make.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +57,7 @@ class InferHeader:
     timeout_s: float = TIMEOUT_S
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferRequest:
     """``data``: that of each of the header's inputs."""
 
@@ -62,7 +65,7 @@ class InferRequest:
     data: Sequence[Data]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutputTensor:
     """One result."""
 
@@ -71,7 +74,7 @@ class OutputTensor:
     binary: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ran:
     """Outputs, and of the run they are from: when it began and ended, on perf_counter_ns.
 
@@ -86,7 +89,7 @@ class Ran:
     first: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferResponse:
     """The results, in the order asked for, and the version that gave them.
 
