@@ -4,9 +4,10 @@
 
 One run, medians of three rounds in which each server is started, checked against ONNX Runtime and
 measured in turn: the inference endpoint (JSON and binary tensors, one sample a request and many,
-a dense file and a smaller one), a plain FastAPI handler, and as limits uvicorn answering nothing
-and ONNX Runtime with no server at all. Each of --peers gets an environment of its own, made by pip
-and kept in --environments; one that can't be installed or started is named with the reason.
+a dense file and a smaller one, and while a job trains on the core of the load), a plain FastAPI
+handler, and as limits uvicorn answering nothing and ONNX Runtime with no server at all. Each of
+--peers gets an environment of its own, made by pip and kept in --environments; one that can't be
+installed or started is named with the reason.
 """
 
 import argparse
@@ -30,12 +31,15 @@ from benchmarks.serving_requests import asked
 from benchmarks.serving_servers import PEERS, SERVERS, Server, Unusable
 from benchmarks.serving_start import free_port, on_core, running
 from benchmarks.serving_tables import (
+    BESIDE,
     IN_PROCESS,
+    OURS,
     Case,
     figures_table,
     in_process,
     targets_table,
 )
+from benchmarks.serving_training import training
 
 CONNECTIONS = 16
 ROUNDS = 3
@@ -133,6 +137,12 @@ def _served(
             load(one.request, CONNECTIONS, WARM_S)
             figures = load(one.request, CONNECTIONS, bench.seconds)
             yield Case(server.name, model, one.form, one.way), figures
+        if server.name == OURS:
+            with training():
+                for one in every:
+                    if one.form == "dense" and one.way.batch == 1:
+                        figures = load(one.request, CONNECTIONS, bench.seconds)
+                        yield Case(BESIDE, model, one.form, one.way), figures
 
 
 def _in_process(served: Served, batch: int, bench: Bench) -> Figures:

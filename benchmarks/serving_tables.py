@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from benchmarks.http_load import Figures
 
+BESIDE = "tieshare, while a job trains"
 OURS, FASTAPI, MLSERVER = "tieshare", "plain FastAPI", "MLServer"
 EMPTY, IN_PROCESS = "uvicorn answering nothing", "ONNX Runtime in process"
 
@@ -97,6 +98,10 @@ def _ratios(model: str, found: Found) -> Iterator[tuple[str, str, str]]:
     for way in (_JSON_1, _BINARY_1):
         got = found.get(Case(OURS, model, "dense", way))
         yield f"{way}: p99 over p50", "below 3", _text(got.p99_ms / got.p50_ms if got else None)
+    for way in (_JSON_1, _BINARY_1):
+        quiet, busy = (found.get(Case(name, model, "dense", way)) for name in (OURS, BESIDE))
+        ratio = busy.p99_ms / quiet.p99_ms if quiet and busy else None
+        yield f"{way}: p99 while a job trains over p99", "below 2", _text(ratio)
     for way in (_JSON_1, _JSON_32, _BINARY_1, _BINARY_32):
         served = _shared_over_dense(found, Case(OURS, model, "dense", way))
         alone = _shared_over_dense(found, Case(IN_PROCESS, model, "dense", in_process(way.batch)))
