@@ -3,7 +3,8 @@
 The modules, in the order of a request:
 
     server       the process: uvicorn, flags
-    app          ASGI: body limit, errors to answers
+    protocol     from the socket to the run and back, for requests that run in a moment
+    app          ASGI, for all others: body limit, errors to answers
     endpoints    one function a route, and the table of routes
     wire         HTTP body <-> request and response
     data_plane   checks a request against its model, runs it where it blocks nobody

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # an extra that may not be installed
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
 
 _MESSAGE_LENGTH = 1000
 # a server says nothing but that the client has gone; one that does is not asked again at once
@@ -56,7 +57,7 @@ class App:
     """Serves a repository while its lifespan runs."""
 
     def __init__(self, core: Core, rpc_address: str | None = None) -> None:
-        self._core = core
+        self.core = core
         self._rpc_address = rpc_address
         self._max_body_bytes = core.plane.limits.body_bytes
 
@@ -69,21 +70,21 @@ class App:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._core.watcher.start()
-        await self._core.siblings.start(self._core.metrics.dump)
+        self.core.watcher.start()
+        await self.core.siblings.start(self.core.metrics.dump)
         rpc = None
         if self._rpc_address is not None:
-            rpc = RpcServer(self._core, self._rpc_address, self._max_body_bytes)
+            rpc = RpcServer(self.core, self._rpc_address, self._max_body_bytes)
             await rpc.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if rpc is not None:
             await rpc.stop()
-        self._core.siblings.stop()
-        self._core.watcher.stop()
-        self._core.plane.close()
-        if self._core.tracing is not None:
-            self._core.tracing.close()
+        self.core.siblings.stop()
+        self.core.watcher.stop()
+        self.core.plane.close()
+        if self.core.tracing is not None:
+            self.core.tracing.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -106,15 +107,12 @@ class App:
                 if encoding := headers.get(b"content-encoding"):
                     body = await decoded(body, encoding, self._max_body_bytes)
                 gone = partial(_disconnected, receive)
-                reply = await endpoint(self._core, Call(model, version, headers, body, gone))
+                reply = await endpoint(self.core, Call(model, version, headers, body, gone))
             except errors.ClientGone:
                 return
-            except errors.InferenceError as error:
-                reply = _error(STATUSES[type(error)], error.message)
-            except Exception:
-                _log.exception("%s %s failed", method, scope["path"])
-                reply = _error(500, "internal error")
-        self._core.metrics.answered(reply.status)
+            except Exception as error:
+                reply = refusal(error, f"{method} {scope['path']}")
+        self.core.metrics.answered(reply.status)
         await _send(send, reply, allow, accepted)
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
@@ -172,23 +170,43 @@ async def _disconnected(receive: Receive) -> None:
         await asyncio.sleep(_GONE_S)
 
 
+def refusal(error: Exception, of: str) -> Reply:
+    """The answer to a request that failed; what nobody expected is logged."""
+    if isinstance(error, errors.InferenceError):
+        return _error(STATUSES[type(error)], error.message)
+    _log.error("%s failed", of, exc_info=error)
+    return _error(500, "internal error")
+
+
+def headers_of(reply: Reply) -> Headers:
+    """Of the answer as it is."""
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+    ]
+    if reply.json_length is not None:
+        headers.append((b"inference-header-content-length", b"%d" % reply.json_length))
+    if reply.status == 503:
+        headers.append((b"retry-after", b"1"))
+    return headers
+
+
+async def packed(reply: Reply, accepted: bytes) -> Headers:
+    """The answer's body is compressed if that is accepted and pays; its headers then."""
+    reply.body, encoding = await encoded(reply.body, accepted)
+    headers = headers_of(reply)
+    if encoding:
+        headers += ((b"content-encoding", encoding), (b"vary", b"accept-encoding"))
+    return headers
+
+
 def _error(status: int, message: str) -> Reply:
     return Reply(status, orjson.dumps({"error": message[:_MESSAGE_LENGTH]}))
 
 
 async def _send(send: Send, reply: Reply, allow: bytes, accepted: bytes) -> None:
-    body, encoding = await encoded(reply.body, accepted) if accepted else (reply.body, b"")
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    if encoding:
-        headers += ((b"content-encoding", encoding), (b"vary", b"accept-encoding"))
-    if reply.json_length is not None:
-        headers.append((b"inference-header-content-length", b"%d" % reply.json_length))
+    headers = await packed(reply, accepted) if accepted else headers_of(reply)
     if allow:
         headers.append((b"allow", allow))
-    if reply.status == 503:
-        headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from tieshare_service.inference.data_plane import DataPlane, Gone
+from tieshare_service.inference.data_plane import DataPlane, Gone, Plan
 from tieshare_service.inference.errors import (
     BadBody,
     ClientGone,
@@ -22,7 +22,7 @@ from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.inference.statistics import Reason, Times
-from tieshare_service.inference.types import InferHeader, InferRequest, InferResponse
+from tieshare_service.inference.types import InferHeader, InferRequest, InferResponse, Ran
 from tieshare_service.inference.watcher import Watcher
 
 if TYPE_CHECKING:  # an extra that may not be installed
@@ -36,6 +36,18 @@ _REASONS: Mapping[type[InferenceError], Reason] = {
     ClientGone: "CANCELED",
     RunFailed: "BACKEND",
 }
+
+
+@dataclass(slots=True)
+class Begun:
+    """A request that runs now. ``arrived``, ``parsed``: on perf_counter_ns."""
+
+    model: Model
+    header: InferHeader
+    arrived: int
+    parsed: int
+    plan: Plan
+    future: "asyncio.Future[Ran]"
 
 
 @dataclass(frozen=True)
@@ -91,29 +103,63 @@ class Core:
     ) -> Answer:
         arrived = time.perf_counter_ns()
         model = self.repository.get(name, version)
-        statistics = self.metrics.of(model.name, model.version)
         try:
             request = parse(model)
             parsed = time.perf_counter_ns()
             response = await self.plane.infer(model, request, gone)
             answer = encode(response)
         except InferenceError as error:
-            statistics.failed(_REASONS.get(type(error), "OTHER"), time.perf_counter_ns() - arrived)
+            self._failed(model, error, arrived)
             raise
-        ran = response.ran
+        times = self._succeeded(model, request.header, response.ran, arrived, parsed)
+        if span is not None:
+            span.answered(model.version, arrived, times)
+        return answer
+
+    def begin(
+        self, name: str, version: str | None, parse: Callable[[Model], InferRequest]
+    ) -> "Begun | None":
+        """A request that will have run in a moment; None of any other, which nothing has counted.
+
+        Raises an InferenceError, which nothing has counted either.
+        """
+        arrived = time.perf_counter_ns()
+        model = self.repository.get(name, version)
+        request = parse(model)
+        parsed = time.perf_counter_ns()
+        begun = None if self.tracing is not None else self.plane.begin(model, request)
+        return None if begun is None else Begun(model, request.header, arrived, parsed, *begun)
+
+    def end(self, begun: "Begun", encode: Callable[[InferResponse], Answer]) -> Answer:
+        """The answer once its ``future`` is done, counted. Raises an InferenceError."""
+        try:
+            ran = begun.future.result()
+            answer = encode(begun.plan.response(begun.model, begun.header, ran))
+        except InferenceError as error:
+            self._failed(begun.model, error, begun.arrived)
+            raise
+        self._succeeded(begun.model, begun.header, ran, begun.arrived, begun.parsed)
+        return answer
+
+    def _succeeded(
+        self, model: Model, header: InferHeader, ran: Ran, arrived: int, parsed: int
+    ) -> Times:
         times = Times(
             queue=ran.began - parsed,
             input=parsed - arrived,
             infer=ran.ended - ran.began,
             output=time.perf_counter_ns() - ran.ended,
-            rows=_rows(request.header),
+            rows=_rows(header),
             run_rows=ran.rows,
             first=ran.first,
         )
-        statistics.succeeded(times)
-        if span is not None:
-            span.answered(model.version, arrived, times)
-        return answer
+        self.metrics.of(model.name, model.version).succeeded(times)
+        return times
+
+    def _failed(self, model: Model, error: InferenceError, arrived: int) -> None:
+        reason = _REASONS.get(type(error), "OTHER")
+        took = time.perf_counter_ns() - arrived
+        self.metrics.of(model.name, model.version).failed(reason, took)
 
     async def counted(self) -> Metrics:
         """By all processes that share the endpoint."""

@@ -31,11 +31,16 @@ Gone = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """A header that fits a model: what runs, and the outputs with how each is asked for."""
 
     kind: Kind
     wanted: tuple[tuple[TensorSpec, RequestedOutput], ...]
+
+    def response(self, model: Model, header: InferHeader, ran: Ran) -> InferResponse:
+        """The outputs of the run as they are asked for; raises BadTensor."""
+        outputs = tuple(map(_output, self.wanted, ran.arrays))
+        return InferResponse(model.name, model.version, header.id, outputs, ran)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +48,15 @@ class _Served:
     """Of one model: where its requests wait, and the plans of headers that came lately."""
 
     lane: Lane
-    plans: dict[InferHeader, _Plan] = field(default_factory=dict)
+    plans: dict[InferHeader, Plan] = field(default_factory=dict)
 
-    def plan(self, model: Model, header: InferHeader) -> _Plan:
+    def plan(self, model: Model, header: InferHeader) -> Plan:
         """What is known of the header, or is worked out now. Raises BadTensor."""
         known = self.plans.get(header)
         if known is None:
             wanted = tuple(_wanted(model, header))
             outputs = tuple(spec.name for spec, _ in wanted)
-            known = _Plan(kind_of(model, _shapes(model, header.inputs), outputs), wanted)
+            known = Plan(kind_of(model, _shapes(model, header.inputs), outputs), wanted)
             if len(self.plans) == _MOST_PLANS:
                 self.plans.clear()
             self.plans[header] = known
@@ -72,26 +77,38 @@ class DataPlane:
         Raises BadTensor naming the input or output, RunFailed, Overloaded, Expired, or ClientGone
         where ``gone`` ends before a long run has begun.
         """
-        header = request.header
+        lane, plan, feeds = self._fitted(model, request)
+        timeout_s = request.header.timeout_s
+        parts = [
+            await _unless_gone(lane.put(piece, kind, timeout_s), gone)
+            for piece, kind in lane.cut(feeds, plan.kind)
+        ]
+        ran = parts[0] if len(parts) == 1 else _whole(parts)
+        return plan.response(model, request.header, ran)
+
+    def begin(
+        self, model: Model, request: InferRequest
+    ) -> "tuple[Plan, asyncio.Future[Ran]] | None":
+        """What will have run in a moment; None of a request that may take longer.
+
+        Raises BadTensor or Overloaded.
+        """
+        lane, plan, feeds = self._fitted(model, request)
+        if not lane.is_short(plan.kind):
+            return None
+        return plan, lane.put(feeds, plan.kind, request.header.timeout_s)
+
+    def _fitted(self, model: Model, request: InferRequest) -> tuple[Lane, Plan, dict[str, Array]]:
         served = self._served.get(model)
         if served is None:
             served = self._served[model] = _Served(Lane(model, self._pool, self.limits))
+        header = request.header
         plan = served.plan(model, header)
         feeds = {
             tensor.name: to_array(tensor, data)
             for tensor, data in zip(header.inputs, request.data, strict=True)
         }
-        lane, kind = served.lane, plan.kind
-        if lane.is_short(kind):
-            ran = await lane.put(feeds, kind, header.timeout_s)
-        else:
-            parts = [
-                await _unless_gone(lane.put(piece, its_kind, header.timeout_s), gone)
-                for piece, its_kind in lane.cut(feeds, kind)
-            ]
-            ran = parts[0] if len(parts) == 1 else _whole(parts)
-        outputs = tuple(map(_output, plan.wanted, ran.arrays))
-        return InferResponse(model.name, model.version, header.id, outputs, ran)
+        return served.lane, plan, feeds
 
     def close(self) -> None:
         """Drop what waits and let what runs end by itself."""

@@ -7,7 +7,7 @@ import zlib
 from tieshare_service.inference.errors import BadBody, BodyTooLarge, UnsupportedEncoding
 
 # below this an answer goes out as it is: compressing it would take longer than sending it
-_LEAST = 1024
+LEAST = 1024
 # a body of this size takes about a millisecond: longer ones leave the event loop to others
 _LONG = 1 << 16
 _FASTEST = 1
@@ -34,7 +34,7 @@ async def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
 
 async def encoded(body: bytes, accepted: bytes) -> tuple[bytes, bytes]:
     """The body as ``Accept-Encoding`` asks for it, and its Content-Encoding: empty for none."""
-    encoding = _chosen(accepted) if len(body) >= _LEAST else b""
+    encoding = _chosen(accepted) if len(body) >= LEAST else b""
     if not encoding:
         return body, b""
     pack = gzip.compress if encoding == b"gzip" else zlib.compress

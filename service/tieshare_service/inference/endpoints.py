@@ -2,13 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
 
 from tieshare_service.inference import documents, fixed, openapi, wire
-from tieshare_service.inference.core import Core
+from tieshare_service.inference.core import Begun, Core
 from tieshare_service.inference.data_plane import Gone
 from tieshare_service.inference.errors import BadBody
 from tieshare_service.inference.model import Model
@@ -81,18 +81,28 @@ async def model_ready(core: Core, call: Call) -> Reply:
 
 def infer(core: Core, call: Call) -> Awaitable[Reply]:
     """Run a model."""
-
-    def parse(model: Model) -> InferRequest:
-        length = _json_length(call.headers)
-        if length == 0:
-            return wire.parse_raw(call.body, model.inputs)
-        return wire.parse(call.body, length)
-
     span = None
     if core.tracing is not None:
         template = _MODEL if call.version is None else _VERSION
         span = core.tracing.over_http(call.headers, f"{template}/infer")
+    parse = partial(_request, call.headers, call.body)
     return core.infer(call.model, call.version, parse, _reply, call.gone, span)
+
+
+def begin_infer(core: Core, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Begun | None:
+    """An inference request that will have run in a moment; None of any other.
+
+    Raises an InferenceError.
+    """
+    template, model, version = resolve(path)
+    if template not in _INFER:
+        return None
+    return core.begin(model, version, partial(_request, headers, body))
+
+
+def end_infer(core: Core, begun: Begun) -> Reply:
+    """Its answer, once it is done. Raises an InferenceError."""
+    return core.end(begun, _reply)
 
 
 async def model_statistics(core: Core, call: Call) -> Reply:
@@ -167,6 +177,7 @@ async def openapi_document(_core: Core, _call: Call) -> Reply:
 
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
+_INFER = (f"{_MODEL}/infer", f"{_VERSION}/infer")
 
 _REGIONS: dict[str, Mapping[str, Endpoint]] = {}
 for _kind in ("systemsharedmemory", "cudasharedmemory"):
@@ -227,6 +238,11 @@ def _resolve_named(path: str, parts: list[str]) -> tuple[str, str, str | None]:
         if template in ENDPOINTS:
             return template, parts[4], None
     return path, "", None
+
+
+def _request(headers: Mapping[bytes, bytes], body: bytes, model: Model) -> InferRequest:
+    length = _json_length(headers)
+    return wire.parse_raw(body, model.inputs) if length == 0 else wire.parse(body, length)
 
 
 def _reply(response: InferResponse) -> Reply:

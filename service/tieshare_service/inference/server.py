@@ -8,6 +8,7 @@ import uvicorn
 
 from tieshare_service.inference.app import App, create_app
 from tieshare_service.inference.batching import Limits
+from tieshare_service.inference.protocol import Protocol
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.settings import Settings
@@ -43,10 +44,19 @@ def traced() -> "Tracing":
 
 def serve(app: App, host: str, port: int, *, shared: bool = False) -> None:
     """Answer there until SIGTERM or SIGINT; a ``shared`` port others listen on, too."""
-    config = uvicorn.Config(
+    config = config_of(app, host, port)
+    gc.collect()
+    gc.freeze()  # what is imported by now stays: no later collection looks at it
+    uvicorn.Server(config).run([_shared_port(host, port)] if shared else None)
+
+
+def config_of(app: App, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves the endpoint."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=Protocol,
         log_level="warning",
         access_log=False,
         ws="none",
@@ -54,9 +64,6 @@ def serve(app: App, host: str, port: int, *, shared: bool = False) -> None:
         server_header=False,
         proxy_headers=False,  # nothing depends on who asks
     )
-    gc.collect()
-    gc.freeze()  # what is imported by now stays: no later collection looks at it
-    uvicorn.Server(config).run([_shared_port(host, port)] if shared else None)
 
 
 def _shared_port(host: str, port: int) -> socket.socket:

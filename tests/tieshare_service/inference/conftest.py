@@ -23,6 +23,7 @@ from tieshare_service.inference.datatypes import Datatype
 from tieshare_service.inference.errors import InferenceError
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.repository import Repository
+from tieshare_service.inference.server import config_of
 from tieshare_service.inference.watcher import Watcher
 
 DIGITS = """
@@ -142,8 +143,7 @@ def ask() -> Callable[..., tuple[int, dict[str, str], bytes]]:
 
 @contextmanager
 def _running(app: App) -> Iterator[int]:
-    config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", lifespan="on")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config_of(app, "127.0.0.1", 0))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
