@@ -7,13 +7,14 @@ that rests is loaded first, in a thread.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 from weakref import ref
 
 import numpy as np
@@ -21,6 +22,8 @@ import numpy as np
 from tieshare_service.inference.errors import Expired, Overloaded, RunFailed
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.types import Array, Ran
+
+_log = logging.getLogger(__name__)
 
 # a hop to a thread and back costs about 0.05 ms: below this the event loop runs it itself
 INLINE_S = 0.001
@@ -72,6 +75,19 @@ def kind_of(model: Model, inputs: Mapping[str, tuple[int, ...]], outputs: tuple[
     return Kind(outputs, rows, elements, alike)
 
 
+class Waiter(Protocol):
+    """Who waits for a run, as a future does."""
+
+    def done(self) -> bool:
+        """It got it, or does not wait any more."""
+
+    def set_result(self, result: Ran, /) -> None:
+        """It gets it."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """It will not get it."""
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
     """One request."""
@@ -80,7 +96,7 @@ class Waiting:
     feeds: Mapping[str, Array]
     kind: Kind
     expires: float
-    future: "asyncio.Future[Ran]"
+    waiter: Waiter
 
 
 class Lane:
@@ -102,19 +118,23 @@ class Lane:
             and model.pace.expected(kind.elements) <= INLINE_S
         )
 
-    def put(
+    def run(
         self, feeds: Mapping[str, Array], kind: Kind, timeout_s: float
     ) -> "asyncio.Future[Ran]":
         """Have a request run; the future raises RunFailed or Expired. Raises Overloaded."""
+        future: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+        self.put(feeds, kind, timeout_s, future)
+        return future
+
+    def put(self, feeds: Mapping[str, Array], kind: Kind, timeout_s: float, waiter: Waiter) -> None:
+        """The same for anybody who waits; from an event loop as well."""
         model = self._model
         if len(self._waiting) >= self._limits.requests:
             raise Overloaded(f"{len(self._waiting)} requests wait for model {model.name!r} already")
         self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Ran] = self._loop.create_future()
         expires = self._loop.time() + timeout_s
-        self._waiting.append(Waiting(model, feeds, kind, expires, future))
+        self._waiting.append(Waiting(model, feeds, kind, expires, waiter))
         self._plan()
-        return future
 
     def cut(
         self, feeds: Mapping[str, Array], kind: Kind
@@ -197,7 +217,7 @@ class Lane:
         rows, now = 0, self._loop.time()
         while self._waiting:
             item = self._waiting[0]
-            if item.future.done():  # its client went away
+            if item.waiter.done():  # its client went away
                 self._waiting.popleft()
                 continue
             if now > item.expires:
@@ -252,9 +272,12 @@ def _run_alone(item: Waiting) -> Ran | Exception:
 
 
 def _settle(item: Waiting, result: Ran | BaseException) -> None:
-    if item.future.done():
+    if item.waiter.done():
         return
-    if isinstance(result, BaseException):
-        item.future.set_exception(result)
-    else:
-        item.future.set_result(result)
+    try:
+        if isinstance(result, BaseException):
+            item.waiter.set_exception(result)
+        else:
+            item.waiter.set_result(result)
+    except Exception:  # which is no matter of the others in the run
+        _log.exception("an answer could not be given")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from tieshare_service.inference.batching import Waiter
 from tieshare_service.inference.data_plane import DataPlane, Gone, Plan
 from tieshare_service.inference.errors import (
     BadBody,
@@ -47,7 +48,6 @@ class Begun:
     arrived: int
     parsed: int
     plan: Plan
-    future: "asyncio.Future[Ran]"
 
 
 @dataclass(frozen=True)
@@ -117,23 +117,32 @@ class Core:
         return answer
 
     def begin(
-        self, name: str, version: str | None, parse: Callable[[Model], InferRequest]
+        self,
+        name: str,
+        version: str | None,
+        parse: Callable[[Model], InferRequest],
+        waiter: Waiter,
     ) -> "Begun | None":
-        """A request that will have run in a moment; None of any other, which nothing has counted.
+        """A request whose ``waiter`` will have its run in a moment; of any other None.
 
-        Raises an InferenceError, which nothing has counted either.
+        Raises an InferenceError. Only what has begun will be counted.
         """
+        if self.tracing is not None:
+            return None
         arrived = time.perf_counter_ns()
         model = self.repository.get(name, version)
         request = parse(model)
         parsed = time.perf_counter_ns()
-        begun = None if self.tracing is not None else self.plane.begin(model, request)
-        return None if begun is None else Begun(model, request.header, arrived, parsed, *begun)
+        plan = self.plane.begin(model, request, waiter)
+        return None if plan is None else Begun(model, request.header, arrived, parsed, plan)
 
-    def end(self, begun: "Begun", encode: Callable[[InferResponse], Answer]) -> Answer:
-        """The answer once its ``future`` is done, counted. Raises an InferenceError."""
+    def end(
+        self, begun: "Begun", ran: Ran | BaseException, encode: Callable[[InferResponse], Answer]
+    ) -> Answer:
+        """The answer, counted, from what the waiter got. Raises an InferenceError."""
         try:
-            ran = begun.future.result()
+            if isinstance(ran, BaseException):
+                raise ran
             answer = encode(begun.plan.response(begun.model, begun.header, ran))
         except InferenceError as error:
             self._failed(begun.model, error, begun.arrived)

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tieshare_service.inference.batching import Kind, Lane, Limits, kind_of
+from tieshare_service.inference.batching import Kind, Lane, Limits, Waiter, kind_of
 from tieshare_service.inference.classes import classified
 from tieshare_service.inference.errors import BadTensor, ClientGone
 from tieshare_service.inference.model import Model
@@ -80,23 +80,22 @@ class DataPlane:
         lane, plan, feeds = self._fitted(model, request)
         timeout_s = request.header.timeout_s
         parts = [
-            await _unless_gone(lane.put(piece, kind, timeout_s), gone)
+            await _unless_gone(lane.run(piece, kind, timeout_s), gone)
             for piece, kind in lane.cut(feeds, plan.kind)
         ]
         ran = parts[0] if len(parts) == 1 else _whole(parts)
         return plan.response(model, request.header, ran)
 
-    def begin(
-        self, model: Model, request: InferRequest
-    ) -> "tuple[Plan, asyncio.Future[Ran]] | None":
-        """What will have run in a moment; None of a request that may take longer.
+    def begin(self, model: Model, request: InferRequest, waiter: Waiter) -> Plan | None:
+        """``waiter`` will have its run in a moment; None of a request that may take longer.
 
         Raises BadTensor or Overloaded.
         """
         lane, plan, feeds = self._fitted(model, request)
         if not lane.is_short(plan.kind):
             return None
-        return plan, lane.put(feeds, plan.kind, request.header.timeout_s)
+        lane.put(feeds, plan.kind, request.header.timeout_s, waiter)
+        return plan
 
     def _fitted(self, model: Model, request: InferRequest) -> tuple[Lane, Plan, dict[str, Array]]:
         served = self._served.get(model)

@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 
 from tieshare_service.inference import documents, fixed, openapi, wire
+from tieshare_service.inference.batching import Waiter
 from tieshare_service.inference.core import Begun, Core
 from tieshare_service.inference.data_plane import Gone
 from tieshare_service.inference.errors import BadBody
 from tieshare_service.inference.model import Model
-from tieshare_service.inference.types import InferRequest, InferResponse
+from tieshare_service.inference.types import InferRequest, InferResponse, Ran
 
 _KNOWN_PATHS = 256
 
@@ -89,20 +90,22 @@ def infer(core: Core, call: Call) -> Awaitable[Reply]:
     return core.infer(call.model, call.version, parse, _reply, call.gone, span)
 
 
-def begin_infer(core: Core, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Begun | None:
-    """An inference request that will have run in a moment; None of any other.
+def begin_infer(
+    core: Core, path: str, headers: Mapping[bytes, bytes], body: bytes, waiter: Waiter
+) -> Begun | None:
+    """An inference request whose ``waiter`` will have its run in a moment; of any other None.
 
     Raises an InferenceError.
     """
     template, model, version = resolve(path)
     if template not in _INFER:
         return None
-    return core.begin(model, version, partial(_request, headers, body))
+    return core.begin(model, version, partial(_request, headers, body), waiter)
 
 
-def end_infer(core: Core, begun: Begun) -> Reply:
-    """Its answer, once it is done. Raises an InferenceError."""
-    return core.end(begun, _reply)
+def end_infer(core: Core, begun: Begun, ran: Ran | BaseException) -> Reply:
+    """Its answer, from what the waiter got. Raises an InferenceError."""
+    return core.end(begun, ran, _reply)
 
 
 async def model_statistics(core: Core, call: Call) -> Reply:

@@ -6,8 +6,6 @@ answered when its run has ended. Whatever is not as simple as that goes the usua
 from its first byte.
 """
 
-import asyncio
-from functools import partial
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -16,6 +14,7 @@ from tieshare_service.inference.app import App, Headers, headers_of, packed, ref
 from tieshare_service.inference.core import Begun, Core
 from tieshare_service.inference.encoding import LEAST
 from tieshare_service.inference.endpoints import Reply, begin_infer, end_infer
+from tieshare_service.inference.errors import ClientGone
 from tieshare_service.inference.types import Ran
 
 _LONGEST = 1 << 16  # of a body: beyond it uvicorn may stop to read
@@ -23,14 +22,23 @@ _UNUSUAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"up
 
 
 class _Quick:
-    """What uvicorn has of the request that a connection waits for, as far as it asks for it."""
+    """A request that waits for its run, with all that uvicorn asks of the last one it began."""
 
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "response_complete")
+    __slots__ = (
+        "begun",
+        "body",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "protocol",
+        "response_complete",
+    )
 
-    def __init__(self, headers: dict[bytes, bytes]) -> None:
-        self.headers, self.body = headers, bytearray()
+    def __init__(self, protocol: "Protocol", headers: dict[bytes, bytes]) -> None:
+        self.protocol, self.headers, self.body = protocol, headers, bytearray()
         self.disconnected = self.response_complete = False
         self.keep_alive = True
+        self.begun: Begun | None = None
 
     @property
     def message_event(self) -> "_Quick":
@@ -38,7 +46,21 @@ class _Quick:
         return self
 
     def set(self) -> None:
-        """As an event's."""
+        """As an event's; the connection may be lost."""
+        if self.disconnected and self.begun is not None:
+            self.protocol.ended(self, ClientGone("the client went away"))
+
+    def done(self) -> bool:
+        """Its client went away."""
+        return self.disconnected
+
+    def set_result(self, ran: Ran) -> None:
+        """It has run."""
+        self.protocol.ended(self, ran)
+
+    def set_exception(self, error: BaseException) -> None:
+        """It has not."""
+        self.protocol.ended(self, error)
 
 
 class Protocol(HttpToolsProtocol):
@@ -58,7 +80,7 @@ class Protocol(HttpToolsProtocol):
                 and self.parser.get_http_version() == "1.1"
                 and self.parser.should_keep_alive()
             ):
-                self.cycle = _Quick(headers)  # type: ignore[assignment]
+                self.cycle = _Quick(self, headers)  # type: ignore[assignment]
                 return
         super().on_headers_complete()
 
@@ -70,13 +92,29 @@ class Protocol(HttpToolsProtocol):
             return
         path, body = self.url.decode("ascii"), bytes(quick.body)
         try:
-            begun = begin_infer(self._served, path, quick.headers, body)
+            quick.begun = begin_infer(self._served, path, quick.headers, body, quick)
         except Exception:  # which the usual way meets again, and answers
-            begun = None
-        if begun is None:
+            quick.begun = None
+        if quick.begun is None:
             self._go_the_usual_way(quick)
-        else:
-            begun.future.add_done_callback(partial(self._ended, quick, begun))
+
+    def ended(self, quick: _Quick, ran: Ran | BaseException) -> None:
+        """The run of a request, or what came in its way."""
+        begun, quick.begun = quick.begun, None
+        assert begun is not None  # noqa: S101 - it would not have run
+        try:
+            reply = end_infer(self._served, begun, ran)
+        except ClientGone:
+            return
+        except Exception as error:
+            reply = refusal(error, "an inference request")
+        accepted = quick.headers.get(b"accept-encoding")
+        if accepted is None or len(reply.body) < LEAST:
+            self._answer(quick, reply, headers_of(reply))
+            return
+        packing = self.loop.create_task(self._pack(quick, reply, accepted))
+        self.tasks.add(packing)
+        packing.add_done_callback(self.tasks.discard)
 
     @property
     def _served(self) -> Core:
@@ -87,19 +125,6 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.cycle.body = quick.body
         super().on_message_complete()
-
-    def _ended(self, quick: _Quick, begun: Begun, _done: "asyncio.Future[Ran]") -> None:
-        try:
-            reply = end_infer(self._served, begun)
-        except Exception as error:
-            reply = refusal(error, "an inference request")
-        accepted = quick.headers.get(b"accept-encoding")
-        if accepted is None or len(reply.body) < LEAST:
-            self._answer(quick, reply, headers_of(reply))
-            return
-        packing = self.loop.create_task(self._pack(quick, reply, accepted))
-        self.tasks.add(packing)
-        packing.add_done_callback(self.tasks.discard)
 
     async def _pack(self, quick: _Quick, reply: Reply, accepted: bytes) -> None:
         self._answer(quick, reply, await packed(reply, accepted))

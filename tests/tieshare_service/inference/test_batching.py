@@ -84,7 +84,7 @@ def _put(
     lane: Lane, model: Model, feeds: dict[str, Array], timeout_s: float = 60.0
 ) -> "asyncio.Future[Ran]":
     shapes = {name: feed.shape for name, feed in feeds.items()}
-    return lane.put(feeds, kind_of(model, shapes, ("x",)), timeout_s)
+    return lane.run(feeds, kind_of(model, shapes, ("x",)), timeout_s)
 
 
 def _together(
@@ -114,6 +114,30 @@ def test_requests_of_one_turn_run_together_and_get_their_own_rows(
     assert runs == [4]
     seen = [(one.rows, one.first) for one in results if isinstance(one, Ran)]
     assert seen == [(4, True), (4, False), (4, False)]
+
+
+def test_an_answer_that_can_not_be_given_is_no_matter_of_the_others(
+    pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, _ = _model()
+
+    class Broken:
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, _: Ran) -> None:
+            raise RuntimeError("the wire is cut")
+
+        def set_exception(self, _: BaseException) -> None:
+            raise AssertionError
+
+    async def run() -> Ran:
+        lane = Lane(model, pool, Limits())
+        lane.put(_x(1), kind_of(model, {"x": (1, 1)}, ("x",)), 60.0, Broken())
+        return await _put(lane, model, _x(2))
+
+    assert asyncio.run(run()).arrays[0].tolist() == [[4.0]]
+    assert "could not be given" in caplog.text
 
 
 def test_a_run_holds_as_many_rows_as_the_limit_says(pool: ThreadPoolExecutor) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,20 @@ def test_a_request_to_be_refused_is_refused_and_counted_once(
     assert _told(url, _raw(JSON, "/v2/models/other/infer"))[0][0] == 404
 
 
+def test_who_goes_away_before_the_run_is_counted(
+    publish: Publish, serve: Serve, digits: onnx.ModelProto
+) -> None:
+    publish("digits", 1, digits)
+    url = serve()
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.sendall(_raw())
+    ways = 'request_success{model="digits",version="1"} 1', 'reason="CANCELED"} 1'
+    while not any(way in httpx.get(f"{url}/metrics").text for way in ways):
+        time.sleep(0.01)
+
+
 def test_a_run_that_fails_is_answered_and_counted(
     publish: Publish, serve: Serve, usual: list[str]
 ) -> None:
@@ -184,14 +199,17 @@ def test_a_long_run_goes_the_usual_way(
 
 
 def test_a_long_answer_is_compressed_where_that_is_accepted(
-    publish: Publish, serve: Serve, digits: onnx.ModelProto, usual: list[str]
+    publish: Publish,
+    serve: Serve,
+    digits: onnx.ModelProto,
+    usual: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     publish("digits", 1, digits)
+    monkeypatch.setattr(Pace, "expected", lambda *_: 0.0)
     rows = INPUT | {"shape": [500, 4], "data": [0.5] * 2000}
     body = orjson.dumps({"inputs": [rows]})
     url = serve()
-    _told(url, _raw(body))  # how long so many rows take is known after it
-    usual.clear()
     ((_, plain_headers, plain),) = _told(url, _raw(body))
     ((_, headers, packed),) = _told(url, _raw(body, PATH, "1.1", "Accept-Encoding: gzip"))
     ((_, short_headers, _),) = _told(url, _raw(JSON, PATH, "1.1", "Accept-Encoding: gzip"))
