@@ -17,7 +17,7 @@ from tieshare_service.inference.endpoints import Reply, begin_infer, end_infer
 from tieshare_service.inference.errors import ClientGone
 from tieshare_service.inference.types import Ran
 
-_LONGEST = 1 << 16  # of a body: beyond it uvicorn may stop to read
+_LONGEST = 1 << 20  # of a body that is not read piece by piece, as fast as it is used
 _UNUSUAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))
 
 
@@ -83,6 +83,13 @@ class Protocol(HttpToolsProtocol):
                 self.cycle = _Quick(self, headers)  # type: ignore[assignment]
                 return
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of it."""
+        if isinstance(self.cycle, _Quick):
+            self.cycle.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is there."""

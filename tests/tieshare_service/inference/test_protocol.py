@@ -163,7 +163,7 @@ def test_pipelined_requests_are_answered_in_their_order(
         (_raw(JSON, PATH, "1.0"), 1),
         (_raw(JSON, PATH, "1.1", "Connection: close"), 1),
         (_raw(gzip.compress(JSON), PATH, "1.1", "Content-Encoding: gzip"), 1),
-        (_raw(JSON + b" " * (1 << 17)), 1),
+        (_raw(JSON + b" " * (1 << 20)), 1),
         (
             f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
             + b"%x\r\n%s\r\n0\r\n\r\n" % (len(JSON), JSON),
