@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -62,7 +63,7 @@ class Core:
     siblings: Siblings = field(default_factory=Siblings)
     tracing: "Tracing | None" = None
 
-    def infer(
+    async def infer(
         self,
         name: str,
         version: str | None,
@@ -70,51 +71,28 @@ class Core:
         encode: Callable[[InferResponse], Answer],
         gone: Gone | None = None,
         span: "RequestSpan | None" = None,
-    ) -> Awaitable[Answer]:
+    ) -> Answer:
         """One request, from the form that it came in to the form of its answer, counted.
 
         ``gone`` ends when nobody waits for the answer any more. Raises an InferenceError.
         """
-        if span is None:
-            return self._infer(name, version, parse, encode, gone)
-        return self._spanned(name, version, parse, encode, gone, span)
-
-    async def _spanned(
-        self,
-        name: str,
-        version: str | None,
-        parse: Callable[[Model], InferRequest],
-        encode: Callable[[InferResponse], Answer],
-        gone: Gone | None,
-        span: "RequestSpan",
-    ) -> Answer:
-        with span:
-            span.asked(name, version)
-            return await self._infer(name, version, parse, encode, gone, span)
-
-    async def _infer(
-        self,
-        name: str,
-        version: str | None,
-        parse: Callable[[Model], InferRequest],
-        encode: Callable[[InferResponse], Answer],
-        gone: Gone | None,
-        span: "RequestSpan | None" = None,
-    ) -> Answer:
-        arrived = time.perf_counter_ns()
-        model = self.repository.get(name, version)
-        try:
-            request = parse(model)
-            parsed = time.perf_counter_ns()
-            response = await self.plane.infer(model, request, gone)
-            answer = encode(response)
-        except InferenceError as error:
-            self._failed(model, error, arrived)
-            raise
-        times = self._succeeded(model, request.header, response.ran, arrived, parsed)
-        if span is not None:
-            span.answered(model.version, arrived, times)
-        return answer
+        with nullcontext() if span is None else span:
+            if span is not None:
+                span.asked(name, version)
+            arrived = time.perf_counter_ns()
+            model = self.repository.get(name, version)
+            try:
+                request = parse(model)
+                parsed = time.perf_counter_ns()
+                response = await self.plane.infer(model, request, gone)
+                answer = encode(response)
+            except InferenceError as error:
+                self._failed(model, error, arrived)
+                raise
+            times = self._succeeded(model, request.header, response.ran, arrived, parsed)
+            if span is not None:
+                span.answered(model.version, arrived, times)
+            return answer
 
     def begin(
         self,
