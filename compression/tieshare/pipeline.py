@@ -99,7 +99,7 @@ def _run(job: Job, dense_bytes: int) -> Result:
     walked = walk(job)
     maker = Maker(job, walked.layers)
     search = Search(
-        epochs=[snapshot.epoch for snapshot in walked.snapshots],
+        path={snapshot.epoch: snapshot.ratio for snapshot in walked.snapshots},
         make=maker.make,
         ratio=maker.points.ratio,
         fits=maker.fits,

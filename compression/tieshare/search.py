@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ LOOSER = (0.3, 0.6, 0.9, 1.2, 1.6)  # the preference is lowered by so much
 USUAL_BITS, FEWER_BITS = 8, 4
 
 _SPREAD = 4  # epochs of the path that are tried in any case
-_NARROWED = 8.0  # and the gap between two of them is made so many times smaller
+_CLOSE = 1.12  # times smaller than another, an epoch's network is no longer worth a try
+_GAIN = 1.03  # times smaller than the best so far, or looser ties are not worth a try
 _IN_VAIN = 2  # steps of looser ties that gave nothing, and then no more are tried
 _LOWEST = -1.0  # preference, of all that affinities can be
 _ROUNDS = 2  # in which the epochs of one step are halved
@@ -93,14 +94,15 @@ class Choice:
 class Search:
     """Retrains as few points as it can, ``at_once`` together.
 
-    ``epochs``  the path's snapshots, from the largest network to the smallest.
+    ``path``    how many times smaller the network was after an epoch, without ties: in the order
+                of the epochs, from the largest network to the smallest.
     ``make``    the candidates of some points.
     ``ratio``   the compression ratio of a point: known before it is retrained.
     ``fits``    whether a point is as small as the target asks, known likewise.
     ``dense``   the uploaded model, which is the result where nothing smaller will do.
     """
 
-    epochs: Sequence[int]
+    path: Mapping[int, float]
     make: Callable[[Sequence[Point]], Sequence[Candidate]]
     ratio: Callable[[Point], float]
     fits: Callable[[Point], bool]
@@ -109,11 +111,15 @@ class Search:
     recipe: Recipe
     at_once: int = 1
 
+    @property
+    def epochs(self) -> Sequence[int]:
+        """Of the path."""
+        return list(self.path)
+
     def run(self) -> Choice:
         """Points spread over the path, then those around the one that the target picks."""
         target = self.recipe.target
-        last = len(self.epochs) - 1
-        spread = sorted({round(last * part / (_SPREAD + 1)) for part in range(1, _SPREAD + 1)})
+        spread = self._spread()
         tried = dict(zip(spread, self._all([self._at(index) for index in spread]), strict=True))
         if target.front or target.max_drop is not None:
             return self._smallest(tried, FRONT_DROP if target.front else target.max_drop or 0.0)
@@ -122,27 +128,36 @@ class Search:
     def _smallest(self, tried: dict[int, Candidate], max_drop: float) -> Choice:
         """The smallest that keeps the promise.
 
-        1. Epochs between the smallest that keeps it and the next, until they are close.
+        1. Epochs between the smallest that keeps it and the next, until these are of like size.
         2. Ties looser step by step, at the epochs up to that of the smallest that keeps it of
            which they make a smaller one: those epochs are halved, twice.
         3. Fewer bits there or, where that costs too much, at one of the few before it.
         """
-        gap = 1.0
-        while gap < _NARROWED:
-            kept = self.kept(tried.values(), max_drop)
-            low = max((index for index in tried if tried[index] in kept), default=0)
-            high = min((index for index in tried if index > low), default=len(self.epochs) - 1)
-            between = {
-                math.ceil(low + (high - low) * part / (self.at_once + 1))
-                for part in range(1, self.at_once + 1)
-            }
-            new = sorted(between - tried.keys())
-            tried |= zip(new, self._all([self._at(index) for index in new]), strict=True)
-            gap *= self.at_once + 1
+        while between := self._between(tried, max_drop):
+            tried |= zip(between, self._all([self._at(index) for index in between]), strict=True)
         found = self._loosened(list(tried.values()), max_drop)
         found = self._rounded(found, max_drop)
         best = self._best(found, max_drop)
         return Choice(best or self.dense, found, reached=best is not None)
+
+    def _spread(self) -> list[int]:
+        """Indices of the epochs nearest to even steps of the size, the latest of equal ones."""
+        sizes = [math.log(size) for size in self.path.values()]
+        steps = (sizes[-1] * part / (_SPREAD + 1) for part in range(1, _SPREAD + 1))
+        return sorted(
+            {max(range(len(sizes)), key=lambda i: (-abs(sizes[i] - s), i)) for s in steps}
+        )
+
+    def _between(self, tried: Mapping[int, Candidate], max_drop: float) -> list[int]:
+        """Indices to try between the smallest that keeps the promise and the next."""
+        kept, sizes = self.kept(tried.values(), max_drop), list(self.path.values())
+        low = max((index for index in tried if tried[index] in kept), default=0)
+        high = min((index for index in tried if index > low), default=len(sizes) - 1)
+        if sizes[high] <= _CLOSE * sizes[low]:
+            return []
+        parts = range(1, self.at_once + 1)
+        between = {math.ceil(low + (high - low) * part / (self.at_once + 1)) for part in parts}
+        return sorted(between - tried.keys())
 
     def _loosened(self, tried: Sequence[Candidate], max_drop: float) -> list[Candidate]:
         """With what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing.
@@ -185,7 +200,9 @@ class Search:
         """With these ties, the epochs up to its own that make something smaller, in their order."""
         epochs = [epoch for epoch in self.epochs if epoch <= than.point.epoch]
         points = [Point(epoch, preference, than.point.bits) for epoch in epochs]
-        return points[bisect_left(points, True, key=lambda one: self.ratio(one) > than.ratio) :]
+        return points[
+            bisect_left(points, True, key=lambda one: self.ratio(one) > _GAIN * than.ratio) :
+        ]
 
     def kept(self, tried: Collection[Candidate], max_drop: float) -> list[Candidate]:
         """Those that lose at most ``max_drop``, by their own score and by their neighbours'.

@@ -10,7 +10,8 @@ from tieshare.recipe import Recipe, Target
 from tieshare.search import Candidate, Choice, Point, Search, loss_of_score
 
 SAMPLES = 10_000
-EPOCHS = tuple(range(1, 21))
+EPOCHS = range(1, 21)
+PATH = {epoch: 1.25 ** (epoch - 1) for epoch in EPOCHS}
 PARAMETERS = 100_000
 POINT_ONE = Target(max_drop=0.01)
 AT_ONCE = pytest.mark.parametrize("at_once", [1, 2, 4])
@@ -64,7 +65,7 @@ class Front:
         **recipe: object,
     ) -> Choice:
         made = Recipe(target, **recipe)  # type: ignore[arg-type]
-        return Search(EPOCHS, self.make, ratio, fits, DENSE, False, made, at_once).run()
+        return Search(PATH, self.make, ratio, fits, DENSE, False, made, at_once).run()
 
 
 def falls_after(epoch: int) -> Callable[[Point], float]:
@@ -332,7 +333,9 @@ def test_a_latency_is_reached_by_the_first_epoch_that_has_it() -> None:
 def test_a_path_of_one_epoch_is_enough() -> None:
     for target in (POINT_ONE, Target(min_ratio=1.0), Target(front=True)):
         front = Front(lambda point: 0.98)
-        search = Search((1,), front.make, ratio, lambda point: True, DENSE, False, Recipe(target))
+        search = Search(
+            {1: 1.0}, front.make, ratio, lambda point: True, DENSE, False, Recipe(target)
+        )
         assert search.run().chosen.point.epoch == 1
         assert len(front.retrained) == len(set(front.retrained))
 

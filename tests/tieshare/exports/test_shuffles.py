@@ -88,7 +88,8 @@ def test_one_gather_serves_all_others(build: Build, rng: np.random.Generator) ->
     made = made_of(
         build(
             f"g (float[N,6,4,4] x) => (float[N,6,4,4] s, float[N,6,4,4] y) {{"
-            f"  {SHUFFLE % ('x', 's')} a = Conv(s, w) b = Conv(x, w) c = Add(a, b) y = Add(c, s) }}",
+            f"  {SHUFFLE % ('x', 's')} a = Conv(s, w) b = Conv(x, w)"
+            "  c = Add(a, b) y = Add(c, s) }",
             parted=PARTED,
             joined=JOINED,
             w=f32(rng, 6, 6, 1, 1),
