@@ -20,6 +20,7 @@ _STEADY = 0.05  # growth of log strength in a turn, while the network shrinks as
 _GAIN = 4.0
 _EASED = 0.2  # so much less where it has lost all that it may
 _RISE, _FALL = 0.2, 0.4  # and never more than this
+_AT_FIRST = 0.5  # of what may be lost by the end of the path
 _BACK = 0.5  # of the strength, and of its fastest rise, after a step back
 _RECOVERED = 1.15  # times as fast after each turn
 _AT_MOST = 1.5  # times an even pace
@@ -34,7 +35,7 @@ class Pace:
     ``left``        turns, in which the strength changes, to the end.
     ``shrinkings``  in a turn, on average.
     ``ratio``       of all parameters to those that are alive now.
-    ``strain``      what is lost of the score / what may be: the more, the slower it goes.
+    ``strain``      what is lost of the score / what may be by now: the more, the slower it goes.
     ``rise``        of log strength in a turn, at most.
     """
 
@@ -48,6 +49,10 @@ class Pace:
     _used: list[float] = field(default_factory=list, init=False)  # strengths in this turn
     _room: float = field(default=0.0, init=False)  # log of the factor to shrink by; below 0: a debt
     _before: float = field(default=1.0, init=False)  # the ratio when the turn began
+    _all: int = field(init=False)  # turns
+
+    def __post_init__(self) -> None:
+        self._all = max(self.left, 1)
 
     def share(self) -> float:
         """Of what is alive, so much may go now; what was not used is kept for a turn."""
@@ -75,8 +80,13 @@ class Pace:
         self.left, self._before, self._used = self.left - 1, self.ratio, []
 
     def lost(self, share: float) -> None:
-        """Of the score that may be lost, this share is; one measurement is noisy."""
-        self.strain = (self.strain + max(share, 0.0)) / 2
+        """Of the score that may be lost by the end of the path, this share is.
+
+        Heeded at once, and forgotten slowly: one measurement is noisy.
+        """
+        progress = 1 - max(self.left, 0) / self._all
+        strain = max(share, 0.0) / (_AT_FIRST + (1 - _AT_FIRST) * progress)
+        self.strain = max(strain, (self.strain + strain) / 2)
 
     def back(self) -> None:
         """It was too much: go on from here with less, and slower."""

@@ -47,13 +47,13 @@ class PathEnd:
         """Where the path is to lead in all its epochs."""
         return LAST_RATIO if self.ratio is None else min(_BEYOND * self.ratio, LAST_RATIO)
 
-    def lost(self, snapshot: Snapshot) -> float:
+    def lost(self, score: float) -> float:
         """Of what may be lost, the share that is; below 0 where the network got better."""
-        return (self.score - snapshot.score) / self.allowed
+        return (self.score - score) / self.allowed
 
     def worthless(self, snapshot: Snapshot) -> bool:
         """Whether so much is lost that it is better to go back."""
-        return self.lost(snapshot) > _WORTHLESS
+        return self.lost(snapshot.score) > _WORTHLESS
 
     def reached(self, seen: Sequence[Snapshot]) -> bool:
         """Whether the target lies behind the last of these networks.
@@ -64,4 +64,4 @@ class PathEnd:
         if self.ratio is not None:
             return seen[-1].ratio >= self.ratio
         judged = [item for item in seen if item.ratio >= SMALLER][-_JUDGED:]
-        return len(judged) == _JUDGED and all(self.lost(item) > 1 for item in judged)
+        return len(judged) == _JUDGED and all(self.lost(item.score) > 1 for item in judged)

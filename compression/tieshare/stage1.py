@@ -6,7 +6,7 @@ even pace; so one run passes every size.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ _TURNS = 60  # the strength changes so many times on the path, or once an epoch 
 _STEPS_A_TURN = 16  # at least: in fewer a network does not follow
 _FIRST_SHARE = 0.05  # a row that no gradient holds loses this of its norm before the first
 BACKS = 2  # in a row that may be due to the penalty; then it is the rate
+_SOME = 1000  # held-out samples that are looked at within an epoch
 _MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
 LAST_RATIO = 100.0  # alive parameters fall by this factor over a path that has no end of its own
 # With batch norm a network loses more at first, as its statistics lag behind, and makes up for it.
@@ -59,7 +60,8 @@ class Snapshot:
 class RisingPath:
     """Call ``epoch`` until it has gone far enough; ``state`` and ``restore`` survive a crash.
 
-    ``last_ratio``: of all parameters to those that are to be alive after all epochs of the plan.
+    ``last_ratio``  of all parameters to those that are to be alive after all epochs of the plan.
+    ``lost``        a held-out score to the share that is lost of what may be.
     """
 
     def __init__(
@@ -70,8 +72,9 @@ class RisingPath:
         recipe: Recipe,
         plan: Plan,
         last_ratio: float = LAST_RATIO,
+        lost: Callable[[float], float] = lambda _: 0.0,
     ) -> None:
-        self.twin, self.structure, self.trainer = twin, structure, trainer
+        self.twin, self.structure, self.trainer, self.lost = twin, structure, trainer, lost
         self.seed, self.every = recipe.seed, plan.shrink_every
         shrinkings = math.ceil(trainer.steps / self.every)
         most = max(min(shrinkings, trainer.steps // _STEPS_A_TURN), 1)
@@ -103,9 +106,9 @@ class RisingPath:
         RecipeError: weights are no numbers any more, as the learning rate is too large.
         """
         self.done += 1
-        self.twin.train()
         steps = self.trainer.steps
         for step, index in enumerate(self.trainer.batches(self.seed, self.done - 1), start=1):
+            self.twin.train()
             descend(self.optimizer, self.trainer.loss(self.twin, index))
             if step % self.every == 0 or step == steps:
                 self._shrink((step - 1) % self.every + 1)
@@ -113,7 +116,11 @@ class RisingPath:
             if turn > (step - 1) * self.turns // steps:
                 self.pace.turn()
                 self.worth = self._worth()
-        return self.snapshot()
+                if step < steps:
+                    self.pace.lost(self.lost(float(self.trainer.right(self.twin, _SOME).mean())))
+        snapshot = self.snapshot()
+        self.pace.lost(self.lost(snapshot.score))
+        return snapshot
 
     def snapshot(self) -> Snapshot:
         """The network as it is now."""

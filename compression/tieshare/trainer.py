@@ -94,9 +94,11 @@ class Trainer:
         with running_on(self.device, mixed=True):
             return self.objective.loss(every(network(*inputs)), targets, taught)
 
-    def right(self, network: nn.Module) -> NDArray[np.float64]:
-        """How well each held-out sample is answered: (held out,)."""
-        return self._right(network, self.held_out, len(self.held_out))
+    def right(self, network: nn.Module, most: int | None = None) -> NDArray[np.float64]:
+        """How well each held-out sample is answered, or so many of them at ``most``: (samples,)."""
+        return self._right(
+            network, self.held_out, min(most or len(self.held_out), len(self.held_out))
+        )
 
     def named(self, score: float) -> dict[str, float]:
         """A mean of ``right`` under the name by which people know it."""

@@ -28,7 +28,7 @@ def walk(job: Job) -> Walked:
     rate = job.rate if saved is None else saved["rate"]
     recipe, end = replace(job.recipe, learning_rate=rate), PathEnd.of(job)
     twin = job.twin(job.start)
-    path = RisingPath(twin, job.structure, job.trainer, recipe, job.plan, end.last_ratio)
+    path = RisingPath(twin, job.structure, job.trainer, recipe, job.plan, end.last_ratio, end.lost)
     walker = _Walker(job, path, end)
     if saved is None:
         walker.save()
@@ -61,7 +61,6 @@ class _Walker:
     def epoch(self) -> Snapshot:
         """One more, saved. RecipeError: the recipe's learning rate is too large."""
         snapshot = self._next()
-        self.path.pace.lost(self.end.lost(snapshot))
         seen = [*self.kept, snapshot]
         self.finished = self.path.done >= self.job.plan.path_epochs or self.end.reached(seen)
         if self._is_worth_keeping(snapshot):
@@ -108,9 +107,9 @@ class _Walker:
         elif self.path.backs < BACKS:
             return self._back(self._before())
         elif self.good is None:
-            self.good, self.losses = self._before(), [self.end.lost(snapshot)]
+            self.good, self.losses = self._before(), [self.end.lost(snapshot.score)]
         else:
-            self.losses.append(self.end.lost(snapshot))
+            self.losses.append(self.end.lost(snapshot.score))
             if len(self.losses) > _PATIENCE and self.losses[-1] > _BETTER * self.losses[-_PATIENCE]:
                 return self._back(self.good)
         return snapshot
