@@ -101,7 +101,9 @@ class RisingPath:
         self.worth = self._worth()
 
     def epoch(self) -> Snapshot:
-        """Train one epoch, shrink on the way, and steer the strength.
+        """Train one epoch, shrink on the way, and steer the strength; the pace heeds the score.
+
+        That at the end of the epoch is told to it by whoever gets the snapshot.
 
         RecipeError: weights are no numbers any more, as the learning rate is too large.
         """
@@ -118,9 +120,7 @@ class RisingPath:
                 self.worth = self._worth()
                 if step < steps:
                     self.pace.lost(self.lost(float(self.trainer.right(self.twin, _SOME).mean())))
-        snapshot = self.snapshot()
-        self.pace.lost(self.lost(snapshot.score))
-        return snapshot
+        return self.snapshot()
 
     def snapshot(self) -> Snapshot:
         """The network as it is now."""

@@ -61,6 +61,7 @@ class _Walker:
     def epoch(self) -> Snapshot:
         """One more, saved. RecipeError: the recipe's learning rate is too large."""
         snapshot = self._next()
+        self.path.pace.lost(self.end.lost(snapshot.score))
         seen = [*self.kept, snapshot]
         self.finished = self.path.done >= self.job.plan.path_epochs or self.end.reached(seen)
         if self._is_worth_keeping(snapshot):

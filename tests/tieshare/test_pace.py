@@ -103,9 +103,29 @@ def test_it_goes_on_after_the_last_turn() -> None:
 
 def test_half_of_what_may_be_lost_halves_the_pace() -> None:
     walk = pace()
-    walk.lost(1.0)
+    walk.lost(0.25)
     assert walk.strain == 0.5
     assert allowed(walk) == pytest.approx(0.5 * 1.5 * EVEN / 5)
+
+
+def test_half_of_it_may_be_lost_at_the_start_and_all_at_the_end() -> None:
+    walk = pace(left=4)
+    found = []
+    for _ in range(5):
+        walk.strain = 0.0
+        walk.lost(0.25)
+        found.append(walk.strain)
+        walk.turn()
+    assert found == pytest.approx([0.25 / part for part in (0.5, 0.625, 0.75, 0.875, 1)])
+
+
+def test_a_loss_is_heeded_at_once_and_forgotten_slowly() -> None:
+    walk = pace()
+    walk.lost(0.4)
+    walk.lost(0.2)
+    assert walk.strain == pytest.approx((0.8 + 0.4) / 2)
+    walk.lost(0.5)
+    assert walk.strain == 1
 
 
 def test_a_network_that_lost_all_that_it_may_has_time_to_recover() -> None:

@@ -70,7 +70,7 @@ def walked(
         made: list[Scripted] = []
 
         def path(*given: object) -> Scripted:
-            last_ratio = given[-1]
+            *_, last_ratio, _ = given
             assert isinstance(last_ratio, float)
             made.append(Scripted(epochs, last_ratio))
             return made[0]
@@ -154,10 +154,10 @@ def test_where_a_ratio_is_asked_for_no_network_is_worthless(walked: Walk) -> Non
 
 
 def test_what_was_lost_of_the_score_slows_it_down(walked: Walk) -> None:
-    """Of 0.1 that may be lost 0.05 are: half, and of two measurements the mean."""
-    assert 0.5 < walked((1, BAD)).pace.strain < 1
+    """Of 0.1 that may be lost 0.05 are: half."""
+    assert walked((1, BAD)).pace.strain > 1
     dense = PathEnd(None, score=0.9, allowed=0.1)
-    assert dense.lost(Snapshot(1, 0.85, 2.0, 1)) == pytest.approx(0.5)
+    assert dense.lost(0.85) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -191,5 +191,5 @@ def test_for_bytes_it_leads_beyond_the_ratio_of_the_whole_file(
 
 def test_of_an_error_a_part_may_be_lost() -> None:
     ended = PathEnd(None, score=-2.0, allowed=0.2)
-    assert ended.lost(Snapshot(1, -2.4, 2.0, 1)) == pytest.approx(2.0)
+    assert ended.lost(-2.4) == pytest.approx(2.0)
     assert math.isinf(PathEnd(2.0, 0.9, math.inf).allowed)

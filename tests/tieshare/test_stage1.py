@@ -172,6 +172,16 @@ def test_the_score_is_measured_on_the_network_as_it_is(path_of: Make) -> None:
     assert snapshot.epoch == path.done == 1
 
 
+def test_what_is_lost_within_an_epoch_is_heeded_there(path_of: Make) -> None:
+    """One turn in four ends with the epoch: its score is the snapshot's."""
+    path, seen = path_of(strength=STRONG, path_epochs=15, batch_size=8), list[float]()
+    path.lost = lambda score: seen.append(score) or 1.0  # type: ignore[func-returns-value]
+    path.epoch()
+    assert path.turns == 4
+    assert len(seen) == 3
+    assert path.pace.strain > 1
+
+
 def test_the_network_shrinks_no_faster_than_its_pace(path_of: Make) -> None:
     """At a strength at which most of it would die in one epoch; a unit more may die in a step."""
     path = path_of(strength=STRONG, last=4.0, path_epochs=10, batch_size=16)

@@ -93,6 +93,7 @@ def test_the_score_is_of_every_held_out_sample_in_evaluation_mode() -> None:
     assert right.shape == (1_300,)
     assert right.tolist() == pytest.approx((-(np.linspace(-1, 1, 1_300) ** 2)).tolist(), abs=1e-6)
     assert network.get_buffer("calls").item() == 0
+    assert trainer.right(network, 1_000).tolist() == right[:1_000].tolist()
 
 
 def test_a_score_has_the_name_that_people_know() -> None:
