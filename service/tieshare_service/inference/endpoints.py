@@ -133,9 +133,10 @@ async def unload_model(core: Core, call: Call) -> Reply:
     return _json({})
 
 
-async def trace_settings(_core: Core, call: Call) -> Reply:
+async def trace_settings(core: Core, call: Call) -> Reply:
     """How requests are traced."""
-    return _json(fixed.unchanged(fixed.TRACE, wire.parse_object(call.body)))
+    known = fixed.trace_settings(traced=core.tracing is not None)
+    return _json(fixed.unchanged(known, wire.parse_object(call.body)))
 
 
 async def log_settings(_core: Core, call: Call) -> Reply:

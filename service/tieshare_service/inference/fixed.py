@@ -9,13 +9,18 @@ from typing import Any
 
 from tieshare_service.inference.errors import BadBody, NotFound
 
-TRACE: Mapping[str, Any] = {
+TRACE: dict[str, Any] = {
     "trace_level": ["OFF"],
     "trace_rate": "1000",
     "trace_count": "-1",
     "log_frequency": "0",
     "trace_file": "",
     "trace_mode": "triton",
+}
+TRACE_BY_OPENTELEMETRY: Mapping[str, Any] = TRACE | {
+    "trace_level": ["TIMESTAMPS"],
+    "trace_rate": "1",
+    "trace_mode": "opentelemetry",
 }
 LOGGING: Mapping[str, Any] = {
     "log_file": "",
@@ -25,6 +30,11 @@ LOGGING: Mapping[str, Any] = {
     "log_verbose_level": 0,
     "log_format": "default",
 }
+
+
+def trace_settings(*, traced: bool) -> Mapping[str, Any]:
+    """Of every model."""
+    return TRACE_BY_OPENTELEMETRY if traced else TRACE
 
 
 def unchanged(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any]:

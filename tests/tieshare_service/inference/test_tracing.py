@@ -81,6 +81,20 @@ def _checked_parent(span: ReadableSpan) -> None:
     assert span.context.trace_state.get("vendor") == "42"
 
 
+def test_the_trace_settings_say_how_it_is_traced(
+    serve: Serve, tracing: Tracing, rpc_address: str
+) -> None:
+    url = serve(tracing=tracing, rpc_address=rpc_address)
+    known = httpx.get(f"{url}/v2/trace/setting").json()
+    assert known["trace_mode"] == "opentelemetry"
+    assert known["trace_level"] == ["TIMESTAMPS"]
+    with triton.InferenceServerClient(rpc_address) as client:
+        settings = client.get_trace_settings().settings
+    assert {name: list(value.value) for name, value in settings.items()} == {
+        name: value if isinstance(value, list) else [value] for name, value in known.items()
+    }
+
+
 def test_a_request_over_http_is_a_part_of_its_callers_trace(
     url: str, exporter: InMemorySpanExporter
 ) -> None:

@@ -106,8 +106,9 @@ async def _unload(core: Core, request: Any) -> Any:
     return {}
 
 
-async def _trace_setting(_core: Core, request: Any) -> Any:
-    settings = {name: _listed(value) for name, value in fixed.TRACE.items()}
+async def _trace_setting(core: Core, request: Any) -> Any:
+    traced = fixed.trace_settings(traced=core.tracing is not None)
+    settings = {name: _listed(value) for name, value in traced.items()}
     asked = {name: list(setting.value) or None for name, setting in request.settings.items()}
     known = fixed.unchanged(settings, asked)
     return {"settings": {name: {"value": value} for name, value in known.items()}}
