@@ -167,7 +167,7 @@ def _magnitude(bench: Bench) -> Made:
 def _tune(
     bench: Bench, net: nn.Module, after_step: Callable[[nn.Module], None] | None = None
 ) -> None:
-    cycle = bench.network.tuning(bench.network.retrain)
+    cycle = bench.network.tuning(bench.network.retrain + max(bench.network.retrain // 4, 1))
     train(net, bench.data, cycle, teacher=bench.dense, after_step=after_step)
 
 

@@ -19,6 +19,8 @@ CIFAR = Path(os.environ.get("TIESHARE_CIFAR", "../shared/data/cifar10_jpeg.npz")
 class Network:
     """``dense``: of the dense training; then ``path`` and ``retrain`` epochs for every tool.
 
+    Ours trains one more for every four of the latter, with rounded values; the others as long.
+
     ``tune_rate``  the largest of one cycle, for the tools whose training is not their own.
     ``sizes``      how many times fewer parameters the others are pruned to.
     ``samples``    of the training split, after the dense training; None: all.
@@ -65,8 +67,8 @@ NETWORKS: Mapping[str, Network] = {
         data=lambda seed: resnet20.images(CIFAR, seed),
         dense=Cycle(12, 0.2, Augment(shift=4, flip=True), adam=False),
         tune_rate=0.05,
-        path=16,
-        retrain=4,
+        path=10,
+        retrain=2,
         sizes=(1.5, 2, 3),
         max_drop=0.02,
         samples=20_000,

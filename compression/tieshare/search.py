@@ -22,6 +22,7 @@ _SPREAD = 4  # epochs of the path that are tried in any case
 _CLOSE = 1.12  # times smaller than another, an epoch's network is no longer worth a try
 _GAIN = 1.03  # times smaller than the best so far, or looser ties are not worth a try
 _IN_VAIN = 2  # steps of looser ties that gave nothing, and then no more are tried
+_HOPELESS = 2.0  # times what may be lost, as the least that any network with such ties loses
 _LOWEST = -1.0  # preference, of all that affinities can be
 _ROUNDS = 2  # in which the epochs of one step are halved
 _ROUNDED = 4  # of the smallest, tried in fewer bits
@@ -162,6 +163,8 @@ class Search:
     def _loosened(self, tried: Sequence[Candidate], max_drop: float) -> list[Candidate]:
         """With what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing.
 
+        Or one after which there is no hope.
+
         Looser ties at an early epoch and tight ones at a late one make networks of the same size,
         and either may be the better one.
         """
@@ -170,7 +173,7 @@ class Search:
         for preference in self._preferences()[1:]:
             if best is None or in_vain == _IN_VAIN:
                 break
-            before, places = best, self._smaller(best, preference)
+            before, places, known = best, self._smaller(best, preference), len(found)
             for _ in range(_ROUNDS):
                 now = _spread(places, self.at_once)
                 found += self._all([places[index] for index in now])
@@ -179,7 +182,12 @@ class Search:
                 first = kept[0] + 1 if kept else 0
                 places = places[first : min((i for i in now if i >= first), default=None)]
             in_vain = in_vain + 1 if best is before else 0
+            if all(self._lost(item) > _HOPELESS * max_drop for item in found[known:]):
+                break
         return found
+
+    def _lost(self, item: Candidate) -> float:
+        return loss_of_score(self.dense.right, item.right, relative=self.relative)[0]
 
     def _rounded(self, tried: Sequence[Candidate], max_drop: float) -> list[Candidate]:
         """With those of step 3 of ``_smallest``, until one of them keeps the promise."""
