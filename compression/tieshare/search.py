@@ -19,12 +19,11 @@ LOOSER = (0.3, 0.6, 0.9, 1.2, 1.6)  # the preference is lowered by so much
 USUAL_BITS, FEWER_BITS = 8, 4
 
 _SPREAD = 4  # epochs of the path that are tried in any case
-_CLOSE = 1.12  # times smaller than another, an epoch's network is no longer worth a try
-_GAIN = 1.03  # times smaller than the best so far, or looser ties are not worth a try
+_GAIN = 1.05  # times smaller than the best so far a network is to be, or it is not worth a try
 _IN_VAIN = 2  # steps of looser ties that gave nothing, and then no more are tried
 _HOPELESS = 2.0  # times what may be lost, as the least that any network with such ties loses
 _LOWEST = -1.0  # preference, of all that affinities can be
-_ROUNDS = 2  # in which the epochs of one step are halved
+_ROUNDS = 2  # in which the epochs of such a step are halved
 _ROUNDED = 4  # of the smallest, tried in fewer bits
 _TRIES = 2  # epochs that are retrained of those that fit in one way, until one does indeed
 
@@ -112,79 +111,78 @@ class Search:
     recipe: Recipe
     at_once: int = 1
 
-    @property
-    def epochs(self) -> Sequence[int]:
-        """Of the path."""
-        return list(self.path)
-
     def run(self) -> Choice:
         """Points spread over the path, then those around the one that the target picks."""
         target = self.recipe.target
-        spread = self._spread()
-        tried = dict(zip(spread, self._all([self._at(index) for index in spread]), strict=True))
+        tried = self._all([self._at(epoch) for epoch in self._spread()])
         if target.front or target.max_drop is not None:
             return self._smallest(tried, FRONT_DROP if target.front else target.max_drop or 0.0)
-        return self._most_accurate(list(tried.values()))
-
-    def _smallest(self, tried: dict[int, Candidate], max_drop: float) -> Choice:
-        """The smallest that keeps the promise.
-
-        1. Epochs between the smallest that keeps it and the next, until these are of like size.
-        2. Ties looser step by step, at the epochs up to that of the smallest that keeps it of
-           which they make a smaller one: those epochs are halved, twice.
-        3. Fewer bits there or, where that costs too much, at one of the few before it.
-        """
-        while between := self._between(tried, max_drop):
-            tried |= zip(between, self._all([self._at(index) for index in between]), strict=True)
-        found = self._loosened(list(tried.values()), max_drop)
-        found = self._rounded(found, max_drop)
-        best = self._best(found, max_drop)
-        return Choice(best or self.dense, found, reached=best is not None)
+        return self._most_accurate(tried)
 
     def _spread(self) -> list[int]:
-        """Indices of the epochs nearest to even steps of the size, the latest of equal ones."""
-        sizes = [math.log(size) for size in self.path.values()]
-        steps = (sizes[-1] * part / (_SPREAD + 1) for part in range(1, _SPREAD + 1))
-        return sorted(
-            {max(range(len(sizes)), key=lambda i: (-abs(sizes[i] - s), i)) for s in steps}
-        )
+        """The epochs nearest to even steps of the size, the latest of equal ones."""
+        sizes = {epoch: math.log(ratio) for epoch, ratio in self.path.items()}
+        last = max(sizes.values())
+        steps = (last * part / (_SPREAD + 1) for part in range(1, _SPREAD + 1))
+        return sorted({min(sizes, key=lambda e: (abs(sizes[e] - step), -e)) for step in steps})
 
-    def _between(self, tried: Mapping[int, Candidate], max_drop: float) -> list[int]:
-        """Indices to try between the smallest that keeps the promise and the next."""
-        kept, sizes = self.kept(tried.values(), max_drop), list(self.path.values())
-        low = max((index for index in tried if tried[index] in kept), default=0)
-        high = min((index for index in tried if index > low), default=len(sizes) - 1)
-        if sizes[high] <= _CLOSE * sizes[low]:
-            return []
-        parts = range(1, self.at_once + 1)
-        between = {math.ceil(low + (high - low) * part / (self.at_once + 1)) for part in parts}
-        return sorted(between - tried.keys())
+    def _smallest(self, spread: Sequence[Candidate], max_drop: float) -> Choice:
+        """The smallest that keeps the promise.
 
-    def _loosened(self, tried: Sequence[Candidate], max_drop: float) -> list[Candidate]:
-        """With what step 2 of ``_smallest`` retrains, until two steps in a row gave nothing.
-
-        Or one after which there is no hope.
-
-        Looser ties at an early epoch and tight ones at a late one make networks of the same size,
-        and either may be the better one.
+        1. Epochs between the smallest that keeps it and the next are halved.
+        2. Ties get looser step by step, at the epochs up to that of the smallest that keeps it of
+           which they make a smaller one: those are halved, too. That ends after two steps in a row
+           that gave nothing, or one after which there is no hope. Looser ties at an early epoch
+           and tight ones at a late one make networks of the same size, and either may be better.
+        3. Fewer bits there or, where that costs too much, at one of the few before it.
         """
-        found, in_vain = list(tried), 0
-        best = self._best(found, max_drop)
+        found = list(spread)
+        found += self._halved(found, self._behind(found, max_drop), max_drop, len(self.path))
+        in_vain = 0
         for preference in self._preferences()[1:]:
+            best = self._best(found, max_drop)
             if best is None or in_vain == _IN_VAIN:
                 break
-            before, places, known = best, self._smaller(best, preference), len(found)
-            for _ in range(_ROUNDS):
-                now = _spread(places, self.at_once)
-                found += self._all([places[index] for index in now])
-                best = self._best(found, max_drop) or before
-                kept = [index for index in now if places[index] == best.point]
-                first = kept[0] + 1 if kept else 0
-                places = places[first : min((i for i in now if i >= first), default=None)]
-            in_vain = in_vain + 1 if best is before else 0
-            if all(self._lost(item) > _HOPELESS * max_drop for item in found[known:]):
+            new = self._halved(found, self._looser(best, preference), max_drop, _ROUNDS)
+            found += new
+            in_vain = 0 if self._best(found, max_drop) in new else in_vain + 1
+            if new and all(self._lost(item) > _HOPELESS * max_drop for item in new):
                 break
-        return found
+        found = self._rounded(found, max_drop)
+        chosen = self._best(found, max_drop)
+        return Choice(chosen or self.dense, found, reached=chosen is not None)
+
+    def _halved(
+        self, known: Sequence[Candidate], places: Sequence[Point], max_drop: float, rounds: int
+    ) -> list[Candidate]:
+        """Those that are retrained of ``places``, each smaller than the one before it.
+
+        The smallest that keeps the promise is looked for, until what is left is hardly smaller.
+        """
+        new: list[Candidate] = []
+        for _ in range(rounds):
+            kept = self.kept([*known, *new], max_drop)
+            smallest = max((item.ratio for item in kept), default=1.0)
+            places = places[bisect_left(places, _GAIN * smallest, key=self.ratio) :]
+            now = _evenly(places, self.at_once)
+            if not now:
+                break
+            new += self._all([places[index] for index in now])
+            points = {item.point for item in self.kept([*known, *new], max_drop)}
+            first = max((index + 1 for index in now if places[index] in points), default=0)
+            places = places[first : min((i for i in now if i >= first), default=None)]
+        return new
+
+    def _behind(self, tried: Sequence[Candidate], max_drop: float) -> list[Point]:
+        """Of the path between the smallest that keeps the promise and the next that was tried."""
+        low = max((item.point.epoch for item in self.kept(tried, max_drop)), default=0)
+        high = min((it.point.epoch for it in tried if it.point.epoch > low), default=math.inf)
+        return [self._at(epoch) for epoch in self.path if low < epoch < high]
+
+    def _looser(self, than: Candidate, preference: float) -> list[Point]:
+        """The epochs up to its own with these ties."""
+        point = than.point
+        return [Point(e, preference, point.bits) for e in self.path if e <= point.epoch]
 
     def _lost(self, item: Candidate) -> float:
         return loss_of_score(self.dense.right, item.right, relative=self.relative)[0]
@@ -203,14 +201,6 @@ class Search:
 
     def _best(self, tried: Collection[Candidate], max_drop: float) -> Candidate | None:
         return min(self.kept(tried, max_drop), key=_size, default=None)
-
-    def _smaller(self, than: Candidate, preference: float) -> list[Point]:
-        """With these ties, the epochs up to its own that make something smaller, in their order."""
-        epochs = [epoch for epoch in self.epochs if epoch <= than.point.epoch]
-        points = [Point(epoch, preference, than.point.bits) for epoch in epochs]
-        return points[
-            bisect_left(points, True, key=lambda one: self.ratio(one) > _GAIN * than.ratio) :
-        ]
 
     def kept(self, tried: Collection[Candidate], max_drop: float) -> list[Candidate]:
         """Those that lose at most ``max_drop``, by their own score and by their neighbours'.
@@ -246,20 +236,20 @@ class Search:
         if fitting:
             best = max(fitting, key=lambda item: (item.score, -item.unique, -item.point.bits))
             return Choice(best, [*found.values()], reached=True)
-        *_, smallest = self._ways(len(self.epochs) - 1)
+        *_, smallest = self._ways(max(self.path))
         if smallest not in found:
             (found[smallest],) = self._all([smallest])
         return Choice(found[smallest], [*found.values()], reached=self.fits(smallest))
 
     def _first_that_fits(self, way: Point) -> Point | None:
         """The first epoch that is small enough when it is tied and rounded in this way."""
-        places = [Point(epoch, way.preference, way.bits) for epoch in self.epochs]
+        places = [Point(epoch, way.preference, way.bits) for epoch in self.path]
         first = bisect_left(places, True, key=self.fits)
         return places[first] if first < len(places) else None
 
-    def _ways(self, index: int) -> Iterable[Point]:
+    def _ways(self, epoch: int) -> Iterable[Point]:
         """How an epoch may be tied and rounded; the smallest comes last."""
-        epoch, preferences = self.epochs[index], self._preferences()
+        preferences = self._preferences()
         for preference in preferences:
             yield Point(epoch, preference, self.recipe.bits or USUAL_BITS)
         if self.recipe.bits is None and self.recipe.target.max_bytes is not None:
@@ -277,9 +267,8 @@ class Search:
             return []
         return [Point(it.point.epoch, it.point.preference, FEWER_BITS) for it in found]
 
-    def _at(self, index: int) -> Point:
-        bits = self.recipe.bits or USUAL_BITS
-        return Point(self.epochs[index], self.recipe.preference, bits)
+    def _at(self, epoch: int) -> Point:
+        return Point(epoch, self.recipe.preference, self.recipe.bits or USUAL_BITS)
 
     def _all(self, points: Sequence[Point]) -> list[Candidate]:
         """As many at once as there may be."""
@@ -289,7 +278,7 @@ class Search:
         return made
 
 
-def _spread(places: Sequence[Point], count: int) -> list[int]:
+def _evenly(places: Sequence[Point], count: int) -> list[int]:
     """As many indices, evenly, the middle if it is one."""
     parts = (len(places) * part // (count + 1) for part in range(1, count + 1))
     return sorted(set(parts)) if places else []
