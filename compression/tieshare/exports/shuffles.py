@@ -24,11 +24,15 @@ _EACH_ALONE = {
 """What treats each channel by itself and as any other."""
 
 
+_Chain = tuple[int, int, int]
+"""Indices of nodes."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Shuffle:
-    """``output[j] = source[order[j]]`` along the axis; the nodes, by index."""
+    """``output[j] = source[order[j]]`` along the axis."""
 
-    nodes: tuple[int, int, int]
+    nodes: _Chain
     source: str
     output: str
     axis: int
@@ -45,30 +49,42 @@ def cheap_shuffles(model: ModelProto) -> ModelProto:
     3. Each piece of a Split is gathered by itself. For all other readers one Gather is made.
     """
     draft = Draft(model)
+    chains = list(_chains(draft))
+    if not chains:
+        return model
     lengths = [shapes_of(draft.model(), *free) for free in _LENGTHS]
     made: dict[int, list[NodeProto]] = {}
-    for shuffle in list(_shuffles(draft, lengths)):
-        made |= _Readers(draft, shuffle, lengths[0]).replaced()
+    for chain in chains:
+        shuffle = _shuffle(draft, chain, lengths)
+        if shuffle is not None:
+            made |= _Readers(draft, shuffle, lengths[0]).replaced()
     nodes = list(draft.nodes)
     draft.nodes = [each for i, node in enumerate(nodes) for each in made.get(i, [node])]
     return draft.model()
 
 
-def _shuffles(draft: Draft, lengths: Sequence[Mapping[str, Shape]]) -> Iterator[_Shuffle]:
+def _chains(draft: Draft) -> Iterator[_Chain]:
+    """Reshape, Transpose and Reshape that read each other, and nobody else does."""
     reading = _Reading(draft)
     for index, first in enumerate(draft.nodes):
-        following = reading.only(first.output[0])
-        last = None if following is None else reading.only(draft.nodes[following].output[0])
-        if following is None or last is None:
-            continue
-        second, third = draft.nodes[following], draft.nodes[last]
-        if [n.op_type for n in (first, second, third)] == ["Reshape", "Transpose", "Reshape"]:
-            orders = {_order(first, second, third, shapes) for shapes in lengths}
-            found = orders.pop()
-            if found is not None and not orders:
-                axis, order = found
-                nodes = index, following, last
-                yield _Shuffle(nodes, first.input[0], third.output[0], axis, np.array(order))
+        second = reading.only(first.output[0])
+        third = None if second is None else reading.only(draft.nodes[second].output[0])
+        if second is not None and third is not None:
+            kinds = [draft.nodes[place].op_type for place in (index, second, third)]
+            if kinds == ["Reshape", "Transpose", "Reshape"]:
+                yield index, second, third
+
+
+def _shuffle(
+    draft: Draft, chain: _Chain, lengths: Sequence[Mapping[str, Shape]]
+) -> _Shuffle | None:
+    first, second, third = (draft.nodes[index] for index in chain)
+    orders = {_order(first, second, third, shapes) for shapes in lengths}
+    found = orders.pop()
+    if found is None or orders:
+        return None
+    axis, order = found
+    return _Shuffle(chain, first.input[0], third.output[0], axis, np.array(order))
 
 
 def _order(
