@@ -23,6 +23,12 @@ class Tieshare(LazyGroup):
         "inference": Entry(
             "tieshare_service.cli.roles:inference", "Start the inference endpoint alone."
         ),
+        "backup": Entry(
+            "tieshare_service.cli.backup:backup", "Write all data of a service into one file."
+        ),
+        "restore": Entry(
+            "tieshare_service.cli.backup:restore", "Make a data folder of such a file."
+        ),
         "models": Entry("tieshare_service.cli.models:models", "Models of a service."),
         "datasets": Entry("tieshare_service.cli.datasets:datasets", "Data sets of a service."),
         "jobs": Entry("tieshare_service.cli.jobs:jobs", "Jobs of a service."),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE_NAME = "model.onnx"
-_UNLOADED = ".unloaded"  # a folder beside the models: one empty file for each name in it
+UNLOADED = ".unloaded"  # a folder beside the models: one empty file for each name in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ def scan(models_dir: Path) -> dict[tuple[str, int], Found]:
 def unloaded(models_dir: Path) -> set[str]:
     """Names that are not to be served, whatever lies there. Raises OSError."""
     try:
-        return set(os.listdir(models_dir / _UNLOADED))  # noqa: PTH208
+        return set(os.listdir(models_dir / UNLOADED))  # noqa: PTH208
     except FileNotFoundError:
         return set()
 
 
 def set_unloaded(models_dir: Path, name: str, *, state: bool) -> None:
     """Note it for every process that serves this folder, and for later ones. Raises OSError."""
-    note = models_dir / _UNLOADED / name
+    note = models_dir / UNLOADED / name
     if state:
         note.parent.mkdir(exist_ok=True)
         note.touch()
