@@ -81,21 +81,22 @@ class Kept:
 def back_up(settings: Settings, target: Path) -> Kept:
     """Write ``target``, which appears at once and whole.
 
-    Raises Occupied, NoBackup where there is no database, Damaged, OSError.
+    Raises Occupied, NoBackup where there is no such database, Damaged, OSError.
     """
+    _check_file(settings)
     if target.exists():
         raise Occupied(target)
-    if not settings.database.is_file():
+    if not settings.database_file.is_file():
         raise NoBackup("there is no data of a service here", where=str(settings.data_dir))
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as room:
         snapshot, unfinished = Path(room) / "database", Path(room) / "tar"
-        with closing(sqlite3.connect(settings.database)) as live:
+        with closing(sqlite3.connect(settings.database_file)) as live:
             live.execute("VACUUM INTO ?", (str(snapshot),))
         with tarfile.open(unfinished, "w") as tar:
             with _opened(snapshot) as engine, engine.begin() as connection:
                 _add_files(tar, connection, settings)
                 counts = _counts(connection)
-            tar.add(snapshot, settings.database.name)
+            tar.add(snapshot, settings.database_file.name)
         sync(unfinished)
         rename_synced(unfinished, target)
     return Kept(*counts, target.stat().st_size)
@@ -106,6 +107,7 @@ def restore(source: Path, settings: Settings) -> Kept:
 
     It is checked in a folder beside it first. Raises Occupied, NoBackup, Damaged, OSError.
     """
+    _check_file(settings)
     folder = settings.data_dir.absolute()
     if folder.exists() and any(folder.iterdir()):
         raise Occupied(settings.data_dir)
@@ -117,7 +119,7 @@ def restore(source: Path, settings: Settings) -> Kept:
                 tar.extractall(found, filter="data")
         except tarfile.TarError as error:
             raise NoBackup(str(error), where=str(source)) from error
-        database = found / settings.database.name
+        database = found / settings.database_file.name
         if not database.is_file():
             raise NoBackup("there is no database in it", where=str(source))
         with _opened(database) as engine, engine.connect() as connection:
@@ -131,6 +133,11 @@ def restore(source: Path, settings: Settings) -> Kept:
             folder.rmdir()
         rename_synced(found, folder)
     return Kept(*counts, source.stat().st_size)
+
+
+def _check_file(settings: Settings) -> None:
+    if settings.database_url:
+        raise NoBackup("its server has tools of its own, as pg_dump", where="database_url")
 
 
 def _add_files(tar: tarfile.TarFile, connection: Connection, settings: Settings) -> None:

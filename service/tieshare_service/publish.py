@@ -19,7 +19,7 @@ from typing import Literal
 from sqlalchemy import Engine, func, insert, select, update
 
 from tieshare_service.durable import rename_synced, sync, write_synced
-from tieshare_service.records import versions
+from tieshare_service.records import alone, versions
 
 ServedFile = Literal["shared", "packed"]
 
@@ -72,6 +72,7 @@ class Publisher:
         last = select(func.coalesce(func.max(versions.c.version), 0)).where(versions.c.name == name)
         held = {"point": point.point, "file": point.file}
         with self._engine.begin() as connection:
+            alone(connection, name)
             row = connection.execute(newest).one_or_none()
             if row is not None and (again or Point(row.point, row.file) == point):
                 mine = (versions.c.name == row.name) & (versions.c.version == row.version)

@@ -49,6 +49,7 @@ from tieshare_service.records import (
     Job,
     Json,
     Status,
+    alone,
     artifacts,
     events,
     from_row,
@@ -99,6 +100,7 @@ class Queue:
         """
         with self._engine.begin() as connection:
             if new.idempotency_key is not None:
+                alone(connection, new.idempotency_key)
                 query = select(*COLUMNS).where(jobs.c.idempotency_key == new.idempotency_key)
                 first = connection.execute(query).mappings().one_or_none()
                 if first is not None:
@@ -285,9 +287,10 @@ class Queue:
     def _settle(self, connection: Connection, now: float) -> None:
         """End the jobs whose worker is gone and which no one shall take up again."""
         too_often = and_(_lost("running", now), jobs.c.leases_lost + 1 >= self._max_attempts)
-        for job_id in connection.scalars(select(jobs.c.id).where(_lost("cancelling", now))).all():
+        left = select(jobs.c.id).with_for_update(skip_locked=True)
+        for job_id in connection.scalars(left.where(_lost("cancelling", now))).all():
             end(connection, now, job_id, "cancelled")
-        for job_id in connection.scalars(select(jobs.c.id).where(too_often)).all():
+        for job_id in connection.scalars(left.where(too_often)).all():
             message = f"{self._max_attempts} workers in a row took it up and ended without a result"
             error = {"type": "job-attempts-exhausted", "message": message}
             end(connection, now, job_id, "failed", error=error)

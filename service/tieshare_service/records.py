@@ -1,5 +1,6 @@
 """The tables, and one frozen dataclass a row. Times are seconds since the epoch."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -26,9 +27,13 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
+    select,
 )
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from tieshare_service.errors import SettingsError
 from tieshare_service.upgrade import upgrade
 
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -38,6 +43,8 @@ Json = dict[str, Any]
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 HELD: tuple[Status, ...] = ("running", "cancelling")
 BUSY_SECONDS = 30
+
+_PLAIN_POSTGRESQL = re.compile("^postgres(ql)?://")
 
 metadata = MetaData()
 _json = JSON(none_as_null=True)
@@ -215,31 +222,58 @@ def from_row(kind: type[Row], row: RowMapping) -> Row:
 def open_database(where: Path | str) -> Engine:
     """The database in a file or at a URL, with the tables and columns made that were missing.
 
-    On SQLite every transaction of ``engine.begin()`` holds the write lock from its first line,
-    so that what it read still stands when it writes; ``reading(engine)`` holds none.
+    On SQLite every transaction of ``engine.begin()`` holds the write lock from its first line, so
+    that what it read still stands when it writes; ``reading(engine)`` holds none. On PostgreSQL a
+    transaction locks the rows that it will change, and ``alone`` what has no row yet.
+    SettingsError: a URL that can't be used.
     """
     url = where if isinstance(where, str) and "://" in where else f"sqlite:///{where}"
-    engine = create_engine(
-        url,
-        json_serializer=lambda value: orjson.dumps(value).decode("utf-8"),
-        json_deserializer=orjson.loads,
-    )
+    try:
+        engine = create_engine(
+            _PLAIN_POSTGRESQL.sub("postgresql+psycopg://", url),
+            json_serializer=lambda value: orjson.dumps(value).decode("utf-8"),
+            json_deserializer=orjson.loads,
+            pool_pre_ping=not url.startswith("sqlite"),
+        )
+    except (ArgumentError, ImportError) as error:
+        raise SettingsError(_why_not(error), where="database_url") from error
     if engine.dialect.name == "sqlite":
         if engine.url.database:
             Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     with engine.begin() as connection:
+        alone(connection, "tables")
         metadata.create_all(connection)
         upgrade(connection, jobs, versions)
     return engine
 
 
+def _why_not(error: Exception) -> str:
+    """Without the URL, which may hold a password."""
+    if isinstance(error, ImportError):
+        return "its driver is not installed; pip install 'tieshare[postgresql]'"
+    return "must be like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads: one snapshot, and no one waits for it."""
-    with engine.execution_options(tieshare_reads=True).begin() as connection:
+    if engine.dialect.name == "sqlite":
+        options: Json = {"tieshare_reads": True}
+    else:
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with engine.execution_options(**options).begin() as connection:
         yield connection
+
+
+def alone(connection: Connection, what: str) -> None:
+    """Until this transaction ends, no other goes on from here with the same ``what``.
+
+    For what has no row yet that could be locked. On SQLite there is no other that writes.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(what))))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

@@ -17,6 +17,7 @@ class Settings:
     """Every limit and address of the service, and where it keeps its state.
 
     ``data_dir``          holds everything: database, blobs, served models, work in progress.
+    ``database_url``      of a PostgreSQL server, in the place of the file in ``data_dir``.
     ``max_upload_bytes``  the largest body of one upload.
     ``gate_seconds``, ``gate_memory_bytes``  what parsing one upload may cost.
     ``lease_s``           a worker that has not beaten for so long has lost its job.
@@ -38,6 +39,7 @@ class Settings:
     """
 
     data_dir: Path = Path("tieshare-data")
+    database_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
     inference_host: str = "127.0.0.1"
@@ -110,8 +112,13 @@ class Settings:
         return cls(**values)
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
+    def database(self) -> Path | str:
+        """The SQLite file, or the server's URL."""
+        return self.database_url or self.database_file
+
+    @property
+    def database_file(self) -> Path:
+        """Of SQLite."""
         return self.data_dir / "tieshare.db"
 
     @property

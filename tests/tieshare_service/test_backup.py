@@ -149,6 +149,14 @@ def test_where_no_service_was_there_is_nothing_to_back_up(tmp_path: Path) -> Non
         back_up(Settings(data_dir=tmp_path / "none"), tmp_path / "backup.tar")
 
 
+def test_a_database_on_a_server_has_tools_of_its_own(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, database_url="postgresql://host/database")
+    with pytest.raises(NoBackup, match="pg_dump"):
+        back_up(settings, tmp_path / "backup.tar")
+    with pytest.raises(NoBackup, match="pg_dump"):
+        restore(tmp_path / "backup.tar", settings)
+
+
 @pytest.mark.usefixtures("job_id")
 @pytest.mark.parametrize("broken", ["text", "cut off", "without its database", "altered"])
 def test_a_file_that_is_no_backup_leaves_nothing_behind(
@@ -162,7 +170,7 @@ def test_a_file_that_is_no_backup_leaves_nothing_behind(
     elif broken == "cut off":
         file.write_bytes(file.read_bytes()[:700])
     elif broken == "without its database":
-        file = without(file, new.database.name)
+        file = without(file, new.database_file.name)
     else:
         file = without(file, upload, b"another network")
     with pytest.raises(BackupError):

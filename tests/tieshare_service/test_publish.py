@@ -14,8 +14,8 @@ from tieshare_service.records import datasets, models, open_database
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path / "t.db")
+def engine(database: Path | str) -> Iterator[Engine]:
+    engine = open_database(database)
     with engine.begin() as connection:
         for table in (models, datasets):
             values = {"id": "x", "name": "x", "sha256": "", "bytes": 1, "card": {}}

@@ -37,8 +37,8 @@ class Clock:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path / "t.db")
+def engine(database: Path | str) -> Iterator[Engine]:
+    engine = open_database(database)
     with engine.begin() as connection:
         for table, upload_id in ((models, "mdl_1"), (datasets, "dat_1")):
             values = {"id": upload_id, "name": "digits", "sha256": "", "bytes": 1}
@@ -113,6 +113,26 @@ def test_no_two_workers_claim_the_same_job(queue: Queue) -> None:
     ids = [job.id for job in jobs if job is not None]
     assert len(ids) == 20
     assert set(ids) == expected
+
+
+def test_clients_with_one_key_at_once_get_one_job(queue: Queue) -> None:
+    new = replace(NEW, idempotency_key="once", request_sha256="0")
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: queue.submit(new), range(16)))
+    assert made == [made[0]] * 16
+    assert len(queue.list()[0]) == 1
+
+
+def test_jobs_that_nobody_holds_any_more_end_once(queue: Queue, clock: Clock) -> None:
+    """Workers that come at once find jobs whose workers died while they were being cancelled."""
+    for _ in range(10):
+        queue.submit(NEW)
+        queue.cancel(claimed(queue).id)
+    clock.at += LEASE
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda i: queue.claim(f"w{i}", LEASE), range(8))) == [None] * 8
+    for job in queue.list()[0]:
+        assert [name for _, name in story(queue, job)][2:] == ["cancelling", "cancelled"]
 
 
 def test_a_lease_holds_until_its_last_moment_and_a_beat_puts_it_off(

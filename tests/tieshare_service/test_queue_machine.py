@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,12 +13,13 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from tieshare_service.errors import LeaseLost, WrongState
 from tieshare_service.queue import NewJob, Queue
-from tieshare_service.records import Job, datasets, models, open_database
+from tieshare_service.records import Job, datasets, metadata, models, open_database
 
 LEASE = 10.0
 MAX_ATTEMPTS = 3
@@ -45,11 +47,13 @@ class QueueMachine(RuleBasedStateMachine):
     ids = Bundle("ids")
     held = Bundle("held")
 
-    def __init__(self) -> None:
+    def __init__(self, database: str) -> None:
         super().__init__()
         self.at = 0.0
-        self.engine = open_database("sqlite://")
+        self.engine = open_database(database)
         with self.engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(delete(table))
             for table in (models, datasets):
                 values = {"id": "x", "name": "x", "sha256": "", "bytes": 1, "card": {}}
                 connection.execute(insert(table).values({**values, "created_at": 0.0}))
@@ -198,5 +202,10 @@ class QueueMachine(RuleBasedStateMachine):
             assert statuses[-1] == expected.status
 
 
-TestQueueMachine = pytest.mark.slow(QueueMachine.TestCase)
-TestQueueMachine.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+@pytest.mark.slow
+def test_whatever_happens_to_it_the_queue_is_as_expected(database: Path | str) -> None:
+    where = database if isinstance(database, str) else "sqlite://"  # in memory
+    run_state_machine_as_test(
+        lambda: QueueMachine(where),  # type: ignore[arg-type]
+        settings=settings(max_examples=15, stateful_step_count=40, deadline=None),
+    )

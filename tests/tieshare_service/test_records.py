@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -49,13 +50,13 @@ def test_a_database_is_in_wal_mode_with_full_sync_and_foreign_keys(tmp_path: Pat
     }
 
 
-def test_six_processes_that_open_a_new_database_at_once_all_write(tmp_path: Path) -> None:
+def test_six_processes_that_open_a_new_database_at_once_all_write(database: Path | str) -> None:
     names = [f"w{i}" for i in range(6)]
     with ExitStack() as stack:
         openers = [
             stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-c", OPENER, str(tmp_path / "t.db"), name],
+                    [sys.executable, "-c", OPENER, str(database), name],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -71,13 +72,13 @@ def test_six_processes_that_open_a_new_database_at_once_all_write(tmp_path: Path
             opener.stdin.write("\n")
             opener.stdin.flush()
         assert [opener.wait(30) for opener in openers] == [0] * 6
-    engine = open_database(tmp_path / "t.db")
+    engine = open_database(database)
     assert sorted(Liveness(engine, lambda: 1.0).alive(within_s=1)) == names
     engine.dispose()
 
 
-def test_a_writer_does_not_keep_readers_waiting(tmp_path: Path) -> None:
-    engine = open_database(tmp_path / "t.db")
+def test_a_writer_does_not_keep_readers_waiting(database: Path | str) -> None:
+    engine = open_database(database)
     with engine.begin() as writing:
         writing.execute(insert(models).values(add_model("m")))
         with reading(engine) as connection:
@@ -87,16 +88,35 @@ def test_a_writer_does_not_keep_readers_waiting(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_an_event_of_no_job_is_refused(tmp_path: Path) -> None:
-    engine = open_database(tmp_path / "t.db")
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_the_url_of_a_server_may_leave_out_the_driver(
+    new_database: Callable[[], str], scheme: str
+) -> None:
+    engine = open_database(new_database().replace("postgresql+psycopg", scheme))
+    assert Liveness(engine, lambda: 1.0).alive(within_s=1) == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "url", ["oracle+none://me:secret@host/db", "postgresql+pg8000://h/d", "://"]
+)
+def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        open_database(url)
+    assert caught.value.where == "database_url"
+    assert "secret" not in str(caught.value)
+
+
+def test_an_event_of_no_job_is_refused(database: Path | str) -> None:
+    engine = open_database(database)
     values = {"job_id": "job_none", "seq": 1, "at": 0.0, "type": "status", "data": {}}
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(insert(events).values(values))
     engine.dispose()
 
 
-def test_numbers_that_json_lacks_are_stored_as_null(tmp_path: Path) -> None:
-    engine = open_database(tmp_path / "t.db")
+def test_numbers_that_json_lacks_are_stored_as_null(database: Path | str) -> None:
+    engine = open_database(database)
     row = add_model("m") | {"card": {"loss": float("nan"), "top": float("inf")}}
     with engine.begin() as connection:
         connection.execute(insert(models).values(row))
@@ -105,8 +125,8 @@ def test_numbers_that_json_lacks_are_stored_as_null(tmp_path: Path) -> None:
     assert stored == {"loss": None, "top": None}
 
 
-def test_pages_follow_each_other_whatever_is_inserted_between_them(tmp_path: Path) -> None:
-    engine = open_database(tmp_path / "t.db")
+def test_pages_follow_each_other_whatever_is_inserted_between_them(database: Path | str) -> None:
+    engine = open_database(database)
     query = select(models.c.name)
     with engine.begin() as connection:
         connection.execute(insert(models), [add_model(f"m{i}") for i in range(5)])

@@ -148,13 +148,14 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Path | str) -> Iterator[House]:
     code = tmp_path / "code"
     code.mkdir()
     (code / "planned_runner.py").write_text(RUNNER)
     monkeypatch.setenv("PYTHONPATH", str(code))
     settings = Settings(
         data_dir=tmp_path / "data",
+        database_url=database if isinstance(database, str) else "",
         heartbeat_s=0.2,
         poll_s=0.05,
         threads=1,

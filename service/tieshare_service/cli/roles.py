@@ -22,7 +22,13 @@ end_with_stdin_option = click.option(
 
 @click.command()
 @settings_options(
-    "data_dir", "host", "port", "max_upload_bytes", "gate_seconds", "gate_memory_bytes"
+    "data_dir",
+    "database_url",
+    "host",
+    "port",
+    "max_upload_bytes",
+    "gate_seconds",
+    "gate_memory_bytes",
 )
 @end_with_stdin_option
 def api(settings: Settings, tied_to_stdin: bool) -> None:
@@ -42,7 +48,14 @@ def api(settings: Settings, tied_to_stdin: bool) -> None:
 
 @click.command()
 @settings_options(
-    "data_dir", "lease_s", "heartbeat_s", "poll_s", "max_attempts", "stop_s", "threads"
+    "data_dir",
+    "database_url",
+    "lease_s",
+    "heartbeat_s",
+    "poll_s",
+    "max_attempts",
+    "stop_s",
+    "threads",
 )
 @end_with_stdin_option
 def worker(settings: Settings, tied_to_stdin: bool) -> None:

@@ -11,6 +11,7 @@ from tieshare_service.settings import Settings
 @click.command()
 @settings_options(
     "data_dir",
+    "database_url",
     "host",
     "port",
     "inference_host",

@@ -12,6 +12,7 @@ from tieshare_service.settings import PREFIX, Settings
 
 HELP: Mapping[str, str] = {
     "data_dir": "Folder that holds all state.",
+    "database_url": "PostgreSQL server for all records: postgresql://USER@HOST/DATABASE.",
     "host": "Address of the control API.",
     "port": "Port of the control API; 0 takes any free one.",
     "inference_host": "Address of the inference endpoint.",

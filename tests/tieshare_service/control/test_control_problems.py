@@ -146,9 +146,11 @@ def test_a_fault_of_our_own_says_nothing_about_the_inside(settings: Settings) ->
         app = create_app(settings)
         async with app.router.lifespan_context(app):
             app.state.services.engine.dispose()
-            settings.database.write_bytes(b"no database")
+            settings.database_file.write_bytes(b"no database")
             for name in ("-wal", "-shm"):
-                settings.database.with_name(settings.database.name + name).unlink(missing_ok=True)
+                settings.database_file.with_name(settings.database_file.name + name).unlink(
+                    missing_ok=True
+                )
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
                 return await client.get("/v1/models")
