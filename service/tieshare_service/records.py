@@ -30,7 +30,7 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tieshare_service.errors import SettingsError
@@ -44,7 +44,8 @@ ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 HELD: tuple[Status, ...] = ("running", "cancelling")
 BUSY_SECONDS = 30
 
-_PLAIN_POSTGRESQL = re.compile("^postgres(ql)?://")
+_POSTGRESQL = re.compile(r"^postgres(ql)?(\+psycopg)?://")
+_WANTED = "must be like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 
 metadata = MetaData()
 _json = JSON(none_as_null=True)
@@ -225,35 +226,36 @@ def open_database(where: Path | str) -> Engine:
     On SQLite every transaction of ``engine.begin()`` holds the write lock from its first line, so
     that what it read still stands when it writes; ``reading(engine)`` holds none. On PostgreSQL a
     transaction locks the rows that it will change, and ``alone`` what has no row yet.
-    SettingsError: a URL that can't be used.
+    SettingsError: a URL that can't be used, or a server that does not answer.
     """
     url = where if isinstance(where, str) and "://" in where else f"sqlite:///{where}"
     try:
         engine = create_engine(
-            _PLAIN_POSTGRESQL.sub("postgresql+psycopg://", url),
+            _POSTGRESQL.sub("postgresql+psycopg://", url),
             json_serializer=lambda value: orjson.dumps(value).decode("utf-8"),
             json_deserializer=orjson.loads,
             pool_pre_ping=not url.startswith("sqlite"),
         )
     except (ArgumentError, ImportError) as error:
-        raise SettingsError(_why_not(error), where="database_url") from error
+        missing = isinstance(error, ImportError) and _POSTGRESQL.match(url)
+        why = "its driver is not installed; pip install 'tieshare[postgresql]'"
+        raise SettingsError(why if missing else _WANTED, where="database_url") from error
     if engine.dialect.name == "sqlite":
         if engine.url.database:
             Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    with engine.begin() as connection:
-        alone(connection, "tables")
-        metadata.create_all(connection)
-        upgrade(connection, jobs, versions)
+    try:
+        with engine.begin() as connection:
+            alone(connection, "tables")
+            metadata.create_all(connection)
+            upgrade(connection, jobs, versions)
+    except OperationalError as error:
+        if engine.dialect.name == "sqlite":
+            raise
+        why, *_ = str(error.orig).splitlines()
+        raise SettingsError(why, where="database_url") from error
     return engine
-
-
-def _why_not(error: Exception) -> str:
-    """Without the URL, which may hold a password."""
-    if isinstance(error, ImportError):
-        return "its driver is not installed; pip install 'tieshare[postgresql]'"
-    return "must be like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 
 
 @contextmanager

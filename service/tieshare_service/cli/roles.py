@@ -34,6 +34,7 @@ end_with_stdin_option = click.option(
 def api(settings: Settings, tied_to_stdin: bool) -> None:
     """Start the control API alone."""
     _prepare(settings, tied_to_stdin)
+    load("tieshare_service.records:open_database")(settings.database).dispose()
     load("uvicorn:run")(
         load("tieshare_service.control.app:create_app")(settings),
         host=settings.host,
