@@ -100,8 +100,8 @@ def test_an_export_that_cannot_be_made_right_is_an_error(
 def test_a_wrong_cut_is_undone(
     build: Build, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(model: ModelProto) -> ModelProto:
-        return with_tensor(remove_dead_units(model), "b2", np.zeros(10, dtype=np.float32))
+    def wrong(model: ModelProto, multiple: int) -> ModelProto:
+        return with_tensor(remove_dead_units(model, multiple), "b2", np.zeros(10, dtype=np.float32))
 
     monkeypatch.setattr(module, "remove_dead_units", wrong)
     made = shared(build(MLP, **mlp(rng)))
