@@ -44,7 +44,7 @@ IDS = {"model": "mdl_" + 20 * "a", "dataset": "dat_" + 20 * "a"}
 
 # Errors of other processes, which this API never raises.
 WORKERS = ("serve", "supervisor", "worker", "attempt", "child", "training")
-ELSEWHERE = ("inference", "client", "cli", *WORKERS)
+ELSEWHERE = ("backup", "inference", "client", "cli", *WORKERS)
 
 
 def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
