@@ -33,7 +33,7 @@ from benchmarks.peers_magnitude import stored_sparse, zeroed
 from benchmarks.peers_networks import NETWORKS, Network
 from benchmarks.resnet20 import first
 from benchmarks.torch_pruning import pruned, sparse
-from benchmarks.training import images, train
+from benchmarks.training import BATCH, images, train
 from examples.networks import export
 from onnx import ModelProto
 from torch import nn
@@ -42,6 +42,7 @@ from tieshare import Recipe, Target, compress
 from tieshare.data import Dataset
 from tieshare.exports.macs import macs
 from tieshare.measure import latencies, predict
+from tieshare.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ def _magnitude(bench: Bench) -> Made:
 def _tune(
     bench: Bench, net: nn.Module, after_step: Callable[[nn.Module], None] | None = None
 ) -> None:
-    cycle = bench.network.tuning(bench.network.retrain + max(bench.network.retrain // 4, 1))
+    ours = Plan(bench.network.path, bench.network.retrain, BATCH, shrink_every=1)
+    cycle = bench.network.tuning(ours.stage2_epochs)
     train(net, bench.data, cycle, teacher=bench.dense, after_step=after_step)
 
 

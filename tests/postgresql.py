@@ -69,7 +69,9 @@ class Server:
 
 def _programs() -> Path | None:
     """The newest of Debian's, or what is on the path."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: p.parts[-3])
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: float(p.parts[-3])
+    )
     on_path = shutil.which("postgres")
     every = [*([Path(on_path)] if on_path else []), *found]
     return every[-1].parent if every else None

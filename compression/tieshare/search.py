@@ -160,15 +160,16 @@ class Search:
         The smallest that keeps the promise is looked for, until what is left is hardly smaller.
         """
         new: list[Candidate] = []
+        kept = self.kept(known, max_drop)
         for _ in range(rounds):
-            kept = self.kept([*known, *new], max_drop)
             smallest = max((item.ratio for item in kept), default=1.0)
             places = places[bisect_left(places, _GAIN * smallest, key=self.ratio) :]
             now = _evenly(places, self.at_once)
             if not now:
                 break
             new += self._all([places[index] for index in now])
-            points = {item.point for item in self.kept([*known, *new], max_drop)}
+            kept = self.kept([*known, *new], max_drop)
+            points = {item.point for item in kept}
             first = max((index + 1 for index in now if places[index] in points), default=0)
             places = places[first : min((i for i in now if i >= first), default=None)]
         return new

@@ -108,9 +108,9 @@ class RisingPath:
         RecipeError: weights are no numbers any more, as the learning rate is too large.
         """
         self.done += 1
+        self.twin.train()
         steps = self.trainer.steps
         for step, index in enumerate(self.trainer.batches(self.seed, self.done - 1), start=1):
-            self.twin.train()
             descend(self.optimizer, self.trainer.loss(self.twin, index))
             if step % self.every == 0 or step == steps:
                 self._shrink((step - 1) % self.every + 1)
@@ -120,6 +120,7 @@ class RisingPath:
                 self.worth = self._worth()
                 if step < steps:
                     self.pace.lost(self.lost(float(self.trainer.right(self.twin, _SOME).mean())))
+                    self.twin.train()
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:

@@ -96,9 +96,7 @@ class Trainer:
 
     def right(self, network: nn.Module, most: int | None = None) -> NDArray[np.float64]:
         """How well each held-out sample is answered, or so many of them at ``most``: (samples,)."""
-        return self._right(
-            network, self.held_out, min(most or len(self.held_out), len(self.held_out))
-        )
+        return self._right(network, self.held_out, most or len(self.held_out))
 
     def named(self, score: float) -> dict[str, float]:
         """A mean of ``right`` under the name by which people know it."""

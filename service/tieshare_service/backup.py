@@ -35,7 +35,6 @@ _UPLOADS: tuple[tuple[Kind, Table], ...] = (
     ("models", records.models),
     ("datasets", records.datasets),
 )
-_CHUNK = 1 << 20
 
 
 class BackupError(ServiceError):
@@ -174,9 +173,8 @@ def _added(tar: tarfile.TarFile, path: Path, root: Path, sha256: str | None = No
     try:
         with path.open("rb") as file:
             entry = tar.gettarinfo(arcname=str(path.relative_to(root)), fileobj=file)
-            if sha256 not in (None, hashlib.file_digest(file, "sha256").hexdigest()):
+            if sha256 is not None and _digest(path) != sha256:
                 raise Damaged(path.relative_to(root))
-            file.seek(0)
             tar.addfile(entry, file)
     except FileNotFoundError:
         return False

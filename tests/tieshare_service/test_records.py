@@ -98,7 +98,14 @@ def test_the_url_of_a_server_may_leave_out_the_driver(
 
 
 @pytest.mark.parametrize(
-    "url", ["oracle+none://me:secret@host/db", "postgresql+pg8000://h/d", "://"]
+    "url",
+    [
+        "oracle+none://me:secret@host/db",
+        "mysql://me:secret@host/db",
+        "postgresql+pg8000://h/d",
+        "postgresql://me:secret@/d?host=/nowhere",
+        "://",
+    ],
 )
 def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(SettingsError) as caught:

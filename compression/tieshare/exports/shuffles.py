@@ -49,7 +49,8 @@ def cheap_shuffles(model: ModelProto) -> ModelProto:
     3. Each piece of a Split is gathered by itself. For all other readers one Gather is made.
     """
     draft = Draft(model)
-    chains = list(_chains(draft))
+    reading = _Reading(draft)
+    chains = list(_chains(draft, reading))
     if not chains:
         return model
     lengths = [shapes_of(draft.model(), *free) for free in _LENGTHS]
@@ -57,15 +58,14 @@ def cheap_shuffles(model: ModelProto) -> ModelProto:
     for chain in chains:
         shuffle = _shuffle(draft, chain, lengths)
         if shuffle is not None:
-            made |= _Readers(draft, shuffle, lengths[0]).replaced()
+            made |= _Readers(draft, reading, shuffle, lengths[0]).replaced()
     nodes = list(draft.nodes)
     draft.nodes = [each for i, node in enumerate(nodes) for each in made.get(i, [node])]
     return draft.model()
 
 
-def _chains(draft: Draft) -> Iterator[_Chain]:
+def _chains(draft: Draft, reading: "_Reading") -> Iterator[_Chain]:
     """Reshape, Transpose and Reshape that read each other, and nobody else does."""
-    reading = _Reading(draft)
     for index, first in enumerate(draft.nodes):
         second = reading.only(first.output[0])
         third = None if second is None else reading.only(draft.nodes[second].output[0])
@@ -110,9 +110,10 @@ def _order(
 class _Readers:
     """Of one shuffle, and what becomes of them."""
 
-    def __init__(self, draft: Draft, shuffle: _Shuffle, shapes: Mapping[str, Shape]) -> None:
-        self.draft, self.shuffle, self.shapes = draft, shuffle, shapes
-        self.reading = _Reading(draft)
+    def __init__(
+        self, draft: Draft, reading: "_Reading", shuffle: _Shuffle, shapes: Mapping[str, Shape]
+    ) -> None:
+        self.draft, self.reading, self.shuffle, self.shapes = draft, reading, shuffle, shapes
 
     def replaced(self) -> dict[int, list[NodeProto]]:
         """What comes in place of nodes, by their index."""

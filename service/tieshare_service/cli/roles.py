@@ -34,7 +34,8 @@ end_with_stdin_option = click.option(
 def api(settings: Settings, tied_to_stdin: bool) -> None:
     """Start the control API alone."""
     _prepare(settings, tied_to_stdin)
-    load("tieshare_service.records:open_database")(settings.database).dispose()
+    if settings.database_url:  # one that does not answer is told of in one line
+        load("tieshare_service.records:open_database")(settings.database_url).dispose()
     load("uvicorn:run")(
         load("tieshare_service.control.app:create_app")(settings),
         host=settings.host,
