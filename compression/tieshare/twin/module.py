@@ -97,7 +97,10 @@ def channels_last(weight: Tensor) -> Tensor:
 
     What such a convolution puts out is laid out like its weight, and so is all that follows.
     """
-    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
+    if weight.ndim != 4:
+        return weight
+    # Of one channel it is in any order, and .contiguous() would leave it: its strides tell more.
+    return torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
 
 
 def _all_here(found: Iterable[ScaleFree], names: set[str]) -> tuple[ScaleFree, ...]:

@@ -151,16 +151,19 @@ def test_what_tensors_returns_is_a_copy(zoo: Make) -> None:
         twin.parameter("mean")
 
 
-def test_what_a_convolution_puts_out_lies_channels_last_in_memory(from_text: Make) -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_a_convolution_puts_out_lies_channels_last_in_memory(
+    from_text: Make, channels: int
+) -> None:
     """Its kernels are faster so, and all that follows it keeps the order."""
     twin = from_onnx(
-        from_text("""<ir_version: 8, opset_import: ["" : 17]>
-        g (float[N, 3, 6, 6] x) => (float[N, 4, 4, 4] y) <float[4, 3, 3, 3] w> {
+        from_text(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, {channels}, 6, 6] x) => (float[N, 4, 4, 4] y) <float[4, {channels}, 3, 3] w> {{
             h = Conv (x, w)
             y = Relu (h)
-        }""")
+        }}""")
     )
-    y = twin(torch.zeros(2, 3, 6, 6))
+    y = twin(torch.zeros(2, channels, 6, 6))
     assert isinstance(y, Tensor)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert twin.tensors()["w"].flags.c_contiguous
