@@ -10,12 +10,13 @@ from sqlalchemy import Column, Engine, Table, delete, insert, select
 
 from tieshare_service import records
 from tieshare_service.blobs import Blobs, DigestMismatch, Kind, Received
+from tieshare_service.database import reading
 from tieshare_service.errors import NoSuchDataset, NoSuchModel, NotFound, ServiceError
 from tieshare_service.gate import Card, Gate
 from tieshare_service.ids import Kind as Prefix
 from tieshare_service.ids import new_id
 from tieshare_service.pages import page
-from tieshare_service.records import ENDED, DatasetRecord, ModelRecord, from_row, reading
+from tieshare_service.records import ENDED, DatasetRecord, ModelRecord, from_row
 
 Record = TypeVar("Record", bound=ModelRecord | DatasetRecord)
 

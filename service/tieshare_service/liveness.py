@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, delete, insert, select, update
 
-from tieshare_service.records import reading, workers
+from tieshare_service.database import reading
+from tieshare_service.records import workers
 
 FORGET_S = 86_400.0
 

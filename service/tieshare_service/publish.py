@@ -18,8 +18,9 @@ from typing import Literal
 
 from sqlalchemy import Engine, func, insert, select, update
 
+from tieshare_service.database import alone
 from tieshare_service.durable import rename_synced, sync, write_synced
-from tieshare_service.records import alone, versions
+from tieshare_service.records import versions
 
 ServedFile = Literal["shared", "packed"]
 

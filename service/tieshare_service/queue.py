@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 
+from tieshare_service.database import alone, reading
 from tieshare_service.errors import IdempotencyConflict, WrongState
 from tieshare_service.ids import new_id
 from tieshare_service.job_rows import (
@@ -49,12 +50,10 @@ from tieshare_service.records import (
     Job,
     Json,
     Status,
-    alone,
     artifacts,
     events,
     from_row,
     jobs,
-    reading,
 )
 
 _FRESH: Json = {

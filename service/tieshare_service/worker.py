@@ -14,11 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tieshare_service.attempt import Attempt, Tools
 from tieshare_service.blobs import Blobs
+from tieshare_service.database import open_database
 from tieshare_service.errors import NoSuchJob
 from tieshare_service.liveness import Liveness
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
-from tieshare_service.records import ENDED, open_database
+from tieshare_service.records import ENDED
 from tieshare_service.settings import Settings
 
 PAUSE_AFTER_ERROR_S = 1.0

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from tieshare_service import publish as publish_module
+from tieshare_service.database import open_database
 from tieshare_service.publish import Point, Publisher, Served, served_name
 from tieshare_service.queue import NewJob, Queue
-from tieshare_service.records import datasets, models, open_database
+from tieshare_service.records import datasets, models
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, delete, insert
 
+from tieshare_service.database import open_database
 from tieshare_service.errors import (
     IdempotencyConflict,
     LeaseLost,
@@ -19,7 +20,7 @@ from tieshare_service.errors import (
 from tieshare_service.liveness import Liveness
 from tieshare_service.publish import Point, Served
 from tieshare_service.queue import NewJob, Queue
-from tieshare_service.records import Artifact, Job, datasets, models, open_database
+from tieshare_service.records import Artifact, Job, datasets, models
 
 LEASE = 30.0
 NEW = NewJob(model_id="mdl_1", dataset_id="dat_1", recipe={"penalty": "growl"})

@@ -17,9 +17,10 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete, insert
 
+from tieshare_service.database import open_database
 from tieshare_service.errors import LeaseLost, WrongState
 from tieshare_service.queue import NewJob, Queue
-from tieshare_service.records import Job, datasets, metadata, models, open_database
+from tieshare_service.records import Job, datasets, metadata, models
 
 LEASE = 10.0
 MAX_ATTEMPTS = 3

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
+from tieshare_service.database import open_database, reading
 from tieshare_service.errors import BadPageToken, SettingsError
 from tieshare_service.ids import is_id, new_id
 from tieshare_service.liveness import Liveness
 from tieshare_service.pages import page
-from tieshare_service.records import events, models, open_database, reading
+from tieshare_service.records import events, models
 from tieshare_service.settings import Settings
 
 
@@ -27,7 +28,7 @@ def add_model(name: str) -> dict[str, object]:
 OPENER = """
 import sys
 from tieshare_service.liveness import Liveness
-from tieshare_service.records import open_database
+from tieshare_service.database import open_database
 print("ready", flush=True)
 sys.stdin.readline()
 Liveness(open_database(sys.argv[1]), lambda: 1.0).beat(sys.argv[2])

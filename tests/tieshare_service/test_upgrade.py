@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, inspect, select
 
+from tieshare_service.database import open_database, reading
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import Queue
-from tieshare_service.records import events, metadata, open_database, reading, versions
+from tieshare_service.records import events, metadata, versions
 
 OLD = """
 CREATE TABLE jobs (
@@ -46,7 +47,7 @@ INSERT INTO jobs (
 """
 OPENER = """
 import sys
-from tieshare_service.records import open_database
+from tieshare_service.database import open_database
 open_database(sys.argv[1]).dispose()
 """
 

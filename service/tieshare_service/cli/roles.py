@@ -35,7 +35,7 @@ def api(settings: Settings, tied_to_stdin: bool) -> None:
     """Start the control API alone."""
     _prepare(settings, tied_to_stdin)
     if settings.database_url:  # one that does not answer is told of in one line
-        load("tieshare_service.records:open_database")(settings.database_url).dispose()
+        load("tieshare_service.database:open_database")(settings.database_url).dispose()
     load("uvicorn:run")(
         load("tieshare_service.control.app:create_app")(settings),
         host=settings.host,

@@ -10,7 +10,7 @@ from tieshare_service.control import schemas
 from tieshare_service.control.answers import problems
 from tieshare_service.control.errors import NotReady
 from tieshare_service.control.services import Parts, Services
-from tieshare_service.records import reading
+from tieshare_service.database import reading
 
 router = APIRouter(tags=["system"])
 

@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 from tieshare_service.blobs import Blobs
 from tieshare_service.catalog import DATASETS, MODELS, Catalog
 from tieshare_service.control.counters import Counters
+from tieshare_service.database import open_database
 from tieshare_service.gate import Gate
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
-from tieshare_service.records import DatasetRecord, ModelRecord, open_database
+from tieshare_service.records import DatasetRecord, ModelRecord
 from tieshare_service.settings import Settings
 
 
