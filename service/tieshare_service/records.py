@@ -114,6 +114,27 @@ workers = Table(
     Column("beat_at", Double, nullable=False),
 )
 
+keys = _numbered(
+    "keys",
+    Column("role", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False, index=True),
+    # No foreign key: what was done stays known.
+    Column("key_id", String),
+    Column("what", String, nullable=False),
+    Column("of", String, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 
 @dataclass(frozen=True)
 class _Upload:

@@ -15,6 +15,7 @@ from typing import Any
 from tieshare_service.errors import SettingsError
 from tieshare_service.settings import PREFIX, Settings
 from tieshare_service.supervisor import Role, Say, Supervisor
+from tieshare_service.tls import Tls
 
 _INFERENCE = {"inference_port": "inference_host", "inference_grpc_port": "inference_host"}
 _ALL = {"port": "host", **_INFERENCE}
@@ -26,11 +27,12 @@ def serve(settings: Settings, *, with_worker: bool, say: Say) -> None:
     Port 0 stands for any free port. Raises SettingsError where an address can't be listened on,
     StartFailed.
     """
+    Tls.of(settings)
     settings = with_free_ports(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(roles(settings, with_worker), to_environ(settings), say)
-    api = _url(settings.host, settings.port)
-    inference = _url(settings.inference_host, settings.inference_port)
+    api = _url(settings, settings.host, settings.port)
+    inference = _url(settings, settings.inference_host, settings.inference_port)
 
     def on_ready() -> None:
         say(f"control API  {api}")
@@ -50,14 +52,14 @@ def serve_inference(settings: Settings, say: Say) -> None:
     """
     settings = with_free_ports(settings, _INFERENCE)
     supervisor = Supervisor(inference_roles(settings), to_environ(settings), say)
-    url = _url(settings.inference_host, settings.inference_port)
+    url = _url(settings, settings.inference_host, settings.inference_port)
     with _stopped_by_signals(supervisor):
         supervisor.run(lambda: say(f"inference    {url}, {settings.inference_workers} processes"))
 
 
 def roles(settings: Settings, with_worker: bool) -> list[Role]:
     """The roles, each as the ``tieshare`` command that starts it alone."""
-    api = _url(settings.host, settings.port)
+    api = _url(settings, settings.host, settings.port)
     started = [Role("api", _command("api"), f"{api}/healthz"), *inference_roles(settings)]
     if with_worker:
         started.append(Role("worker", _command("worker")))
@@ -66,7 +68,7 @@ def roles(settings: Settings, with_worker: bool) -> list[Role]:
 
 def inference_roles(settings: Settings) -> list[Role]:
     """As many as there are to be processes that share the port."""
-    health = f"{_url(settings.inference_host, settings.inference_port)}/healthz"
+    health = f"{_url(settings, settings.inference_host, settings.inference_port)}/healthz"
     if settings.inference_workers == 1:
         return [Role("inference", _command("inference"), health)]
     numbers = range(1, settings.inference_workers + 1)
@@ -128,7 +130,8 @@ def _stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _url(host: str, port: int) -> str:
+def _url(settings: Settings, host: str, port: int) -> str:
     """As a client on this machine reaches it; a wildcard address is reached at loopback."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

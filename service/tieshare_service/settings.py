@@ -1,5 +1,6 @@
 """What an operator may set, by environment or by flags."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -33,6 +34,8 @@ class Settings:
     ``model_memory_bytes``  that served models may take in memory; beyond it the least recently
                           used are loaded again when they are asked.
     ``pinned_models``     names, separated by commas, of those that always stay in memory.
+    ``require_keys``      also on a loopback address; on any other they are needed in any case.
+    ``tls_certificate``, ``tls_key``  files in PEM: all that listens speaks TLS then.
     ``tracing``           whether each inference request gives a span of OpenTelemetry.
     ``runner``            MODULE:FUNCTION that does a job; it has the signature of
                           ``tieshare.compress``.
@@ -59,6 +62,9 @@ class Settings:
     max_queue: int = 1000
     model_memory_bytes: int = field(default_factory=lambda: machine_memory() // 2)
     pinned_models: str = ""
+    require_keys: bool = False
+    tls_certificate: str = ""
+    tls_key: str = ""
     tracing: bool = False
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     runner: str = "tieshare.pipeline:compress"
@@ -87,6 +93,9 @@ class Settings:
                 raise SettingsError("must be at least 0", where=name)
         if not self.lease_s >= 2 * self.heartbeat_s:
             raise SettingsError("must be at least twice heartbeat_s", where="lease_s")
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            missing = "tls_key" if self.tls_certificate else "tls_certificate"
+            raise SettingsError("a certificate and its key are given together", where=missing)
         if not self.runner.partition(":")[2]:
             raise SettingsError("must be MODULE:FUNCTION", where="runner")
 
@@ -110,6 +119,10 @@ class Settings:
             if value is not None:
                 values[name] = Path(value) if name == "data_dir" else value
         return cls(**values)
+
+    def needs_keys(self, host: str) -> bool:
+        """Whether who asks at this address of the service has to say who it is."""
+        return self.require_keys or not _is_loopback(host)
 
     @property
     def database(self) -> Path | str:
@@ -160,6 +173,13 @@ def machine_memory() -> int:
     except OSError:
         return known
     return min(known, int(limit)) if limit.isdigit() else known
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _parsed(variable: str, text: str, kind: Any) -> Any:

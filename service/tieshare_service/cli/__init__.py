@@ -29,6 +29,8 @@ class Tieshare(LazyGroup):
         "restore": Entry(
             "tieshare_service.cli.backup:restore", "Make a data folder of such a file."
         ),
+        "keys": Entry("tieshare_service.cli.keys:keys", "Keys that let others in."),
+        "audit": Entry("tieshare_service.cli.keys:audit", "Show who changed what."),
         "models": Entry("tieshare_service.cli.models:models", "Models of a service."),
         "datasets": Entry("tieshare_service.cli.datasets:datasets", "Data sets of a service."),
         "jobs": Entry("tieshare_service.cli.jobs:jobs", "Jobs of a service."),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ import click
 from tieshare_service.client import Client, Retry
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+KEY_VARIABLE = "TIESHARE_KEY"
 
 # A person is waiting: half a second of patience, where a program has some six.
 IMPATIENT = Retry(attempts=3)
@@ -35,8 +38,8 @@ def talks(command: F) -> F:
 
 
 def connect(url: str, retry: Retry = IMPATIENT) -> Client:
-    """A client for one command."""
-    return Client(url, retry=retry)
+    """A client for one command. Its key is no option: others can read a command line."""
+    return Client(url, retry=retry, key=os.environ.get(KEY_VARIABLE))
 
 
 def plain(record: Any) -> Any:

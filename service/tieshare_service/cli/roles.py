@@ -4,7 +4,7 @@ import logging
 
 import click
 
-from tieshare_service.cli.extras import require_compress, require_tracing
+from tieshare_service.cli.extras import require_compress, require_key, require_tracing
 from tieshare_service.cli.lazy import load
 from tieshare_service.cli.settings import settings_options
 from tieshare_service.lifeline import end_with_stdin
@@ -29,6 +29,9 @@ end_with_stdin_option = click.option(
     "max_upload_bytes",
     "gate_seconds",
     "gate_memory_bytes",
+    "require_keys",
+    "tls_certificate",
+    "tls_key",
 )
 @end_with_stdin_option
 def api(settings: Settings, tied_to_stdin: bool) -> None:
@@ -36,6 +39,8 @@ def api(settings: Settings, tied_to_stdin: bool) -> None:
     _prepare(settings, tied_to_stdin)
     if settings.database_url:  # one that does not answer is told of in one line
         load("tieshare_service.database:open_database")(settings.database_url).dispose()
+    require_key(settings, "host")
+    tls = load("tieshare_service.tls:Tls").of(settings)
     load("uvicorn:run")(
         load("tieshare_service.control.app:create_app")(settings),
         host=settings.host,
@@ -43,6 +48,8 @@ def api(settings: Settings, tied_to_stdin: bool) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
         # Streams of events have no end of their own.
         timeout_graceful_shutdown=STREAMS_END_S,
     )
@@ -70,6 +77,7 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
 @click.command()
 @settings_options(
     "data_dir",
+    "database_url",
     "inference_host",
     "inference_port",
     "inference_grpc_port",
@@ -80,6 +88,9 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
     "max_queue",
     "model_memory_bytes",
     "pinned_models",
+    "require_keys",
+    "tls_certificate",
+    "tls_key",
     "tracing",
     "threads",
 )
@@ -90,6 +101,7 @@ def inference(settings: Settings, tied_to_stdin: bool, one_worker: bool) -> None
     if settings.tracing:
         require_tracing()
     _prepare(settings, tied_to_stdin)
+    require_key(settings, "inference_host")
     if settings.inference_workers > 1 and not one_worker:
         load("tieshare_service.serve:serve_inference")(settings, click.echo)
     else:

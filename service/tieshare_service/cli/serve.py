@@ -2,7 +2,7 @@
 
 import click
 
-from tieshare_service.cli.extras import hint, missing, require_tracing
+from tieshare_service.cli.extras import hint, missing, require_key, require_tracing
 from tieshare_service.cli.settings import settings_options
 from tieshare_service.serve import serve as run_all
 from tieshare_service.settings import Settings
@@ -31,6 +31,9 @@ from tieshare_service.settings import Settings
     "max_queue",
     "model_memory_bytes",
     "pinned_models",
+    "require_keys",
+    "tls_certificate",
+    "tls_key",
     "tracing",
     "threads",
 )
@@ -41,6 +44,7 @@ def serve(settings: Settings) -> None:
     """
     if settings.tracing:
         require_tracing()
+    require_key(settings, "host", "inference_host")
     with_worker = not missing()
     if not with_worker:
         click.echo(f"no worker, jobs will wait in line: {hint()}", err=True)

@@ -32,6 +32,9 @@ HELP: Mapping[str, str] = {
     "max_queue": "Inference requests that wait for one model; more are refused.",
     "model_memory_bytes": "Memory that served models may take; half of the machine's.",
     "pinned_models": "Served models, separated by commas, that always stay in memory.",
+    "require_keys": "Ask for a key on a loopback address, too; on any other one is needed anyway.",
+    "tls_certificate": "Certificate in PEM, with its chain: all that listens speaks TLS then.",
+    "tls_key": "Its private key in PEM, without a password.",
     "tracing": "Send a trace of each inference request to OpenTelemetry's OTEL_* addresses.",
     "threads": "Threads of one training process and of one inference; the machine's cores.",
 }

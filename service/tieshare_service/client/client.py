@@ -19,6 +19,7 @@ class Client:
     ``timeout_s``  the longest silence of the service that is no lost connection
     ``retry``      how long to go on where the connection fails; calls that would do something
                    twice are not sent again once they may have arrived
+    ``key``        is sent where the service wants to know who asks
     ``http``       the transport of httpx to use instead of sockets
     ``sleep``      waits a number of seconds between two tries
 
@@ -31,10 +32,14 @@ class Client:
         *,
         timeout_s: float = 60.0,
         retry: Retry | None = None,
+        key: str | None = None,
         http: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        pool = httpx.Client(base_url=_checked(url), timeout=timeout_s, transport=http)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        pool = httpx.Client(
+            base_url=_checked(url), headers=headers, timeout=timeout_s, transport=http
+        )
         self._transport = Transport(pool, retry or Retry(), sleep)
         self.models: Stored[Model] = Stored(self._transport, ("models",), Model.from_json)
         self.datasets: Stored[Dataset] = Stored(self._transport, ("datasets",), Dataset.from_json)

@@ -5,6 +5,7 @@ ClientError
 ├── ConnectionFailed        nothing listens there, or the connection broke for good
 ├── Problem                 the service answered no: RFC 9457 problem details
 │   ├── Invalid                 400, 415, 422: mend the request and send it again
+│   ├── Refused                 401, 403: a key is needed, or another one
 │   ├── NotFound                404
 │   ├── Conflict                409: in use, in another state, or the key was used before
 │   ├── TooLarge                413
@@ -59,6 +60,10 @@ class Invalid(Problem):
     """The request itself is wrong: the file, a field, a value."""
 
 
+class Refused(Problem):
+    """A key is needed for this, or another one."""
+
+
 class NotFound(Problem):
     """There is no such thing."""
 
@@ -109,6 +114,8 @@ class WaitTimeout(ClientError):
 
 BY_STATUS: dict[int, type[Problem]] = {
     400: Invalid,
+    401: Refused,
+    403: Refused,
     404: NotFound,
     409: Conflict,
     413: TooLarge,

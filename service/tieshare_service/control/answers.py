@@ -6,7 +6,7 @@ from tieshare_service.control.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 
-_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _REASONS = {
     304: "the client has it already",
     400: "a header or the JSON can't be read",
@@ -49,7 +49,7 @@ CONDITIONS: dict[str, Any] = {
 def problems(*statuses: int) -> Responses:
     """These refusals; 422 is always among them, for unknown parameters."""
     return {
-        status: {"description": _REASONS[status], "content": _PROBLEM}
+        status: {"description": _REASONS[status], "content": PROBLEM}
         for status in sorted({*statuses, 422})
     }
 

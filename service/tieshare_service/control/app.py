@@ -15,6 +15,7 @@ from tieshare_service.control import (
     models,
     problems,
 )
+from tieshare_service.control.access import OnlyWithKey
 from tieshare_service.control.counters import Counters, CountRequests
 from tieshare_service.control.openapi import describe
 from tieshare_service.control.requests import only_known_parameters
@@ -47,7 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(v1)
     app.include_router(health.router)
     app.include_router(metrics.router)
-    app.add_middleware(CountRequests, counters=counters)
+    app.add_middleware(OnlyWithKey)
+    app.add_middleware(CountRequests, counters=counters)  # the outer one: refusals count, too
     problems.install(app)
     describe(app)
     return app

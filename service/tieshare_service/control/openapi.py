@@ -6,6 +6,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from tieshare_service.access import MAYBE_KEY, REASONS, SECURITY, control_group
+from tieshare_service.control.answers import PROBLEM
 from tieshare_service.control.examples import EXAMPLES
 from tieshare_service.control.schemas import Problem
 
@@ -37,6 +39,7 @@ def describe(app: FastAPI) -> None:
                 routes=app.routes,
             )
             _drop_null(made)
+            _say_where_keys_are_needed(made)
             schemas = made["components"]["schemas"]
             schemas["Problem"] = Problem.model_json_schema()
             for name, shown in EXAMPLES.items():  # here, for FastAPI drops what is null in them
@@ -45,6 +48,18 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _say_where_keys_are_needed(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = SECURITY
+    refusals = {
+        status: {"description": text, "content": PROBLEM} for status, text in REASONS.items()
+    }
+    for path, item in document["paths"].items():
+        if control_group(path) != "open":
+            for operation in item.values():
+                operation["security"] = list(MAYBE_KEY)
+                operation["responses"] |= refusals
 
 
 def _drop_null(document: dict[str, Any]) -> None:

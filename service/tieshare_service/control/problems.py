@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from tieshare.errors import TieshareError
-from tieshare_service import blobs, catalog, errors, gate
+from tieshare_service import access, blobs, catalog, errors, gate
 from tieshare_service.control import errors as requests
 from tieshare_service.control.recipes import TIE_TAGS
 
@@ -37,6 +37,8 @@ STATUSES: Mapping[type, int] = {
     gate.Unreadable: 422,
     gate.GateBroken: 503,
     catalog.InUse: 409,
+    access.NoKey: 401,
+    access.NotAllowed: 403,
     requests.RequestError: 400,
     requests.UnknownParameter: 422,
     requests.UnsupportedMediaType: 415,
@@ -97,15 +99,21 @@ def install(app: FastAPI) -> None:
 
 
 async def _typed(_: Request, error: Exception) -> Response:
+    return refusal(error)
+
+
+def refusal(error: Exception) -> Response:
+    """The answer to an error that has a status."""
     status = status_of(type(error))
     if status >= 500:
         _log.error("refused with %d", status, exc_info=error)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return problem(
         getattr(error, "type", ""),
         status,
         getattr(error, "message", ""),
         getattr(error, "where", ""),
-        getattr(error, "headers", None),
+        getattr(error, "headers", headers),
     )
 
 

@@ -9,11 +9,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from tieshare_service.audit import Audit
 from tieshare_service.blobs import Blobs
 from tieshare_service.catalog import DATASETS, MODELS, Catalog
 from tieshare_service.control.counters import Counters
 from tieshare_service.database import open_database
 from tieshare_service.gate import Gate
+from tieshare_service.keys import Guard, Keys
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import DatasetRecord, ModelRecord
@@ -22,7 +24,10 @@ from tieshare_service.settings import Settings
 
 @dataclass(frozen=True)
 class Services:
-    """The domain, and the settings that it was built from."""
+    """The domain, and the settings that it was built from.
+
+    ``guard``: None where no key is needed.
+    """
 
     settings: Settings
     engine: Engine
@@ -31,6 +36,8 @@ class Services:
     datasets: Catalog[DatasetRecord]
     queue: Queue
     publisher: Publisher
+    audit: Audit
+    guard: Guard | None
     counters: Counters
 
 
@@ -40,6 +47,7 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
     engine = open_database(settings.database)
     blobs = Blobs(settings.data_dir)
     gate = Gate(settings.gate_memory_bytes, settings.gate_seconds)
+    guarded = settings.needs_keys(settings.host)
     services = Services(
         settings=settings,
         engine=engine,
@@ -48,6 +56,8 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
         datasets=Catalog(DATASETS, engine, blobs, gate, time.time),
         queue=Queue(engine, time.time, max_attempts=settings.max_attempts),
         publisher=Publisher(engine, settings.models_dir),
+        audit=Audit(engine, time.time),
+        guard=Guard(Keys(engine, time.time)) if guarded else None,
         counters=counters,
     )
     try:
@@ -56,6 +66,8 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
         services.datasets.sweep()
         yield services
     finally:
+        if services.guard is not None:
+            services.guard.close()
         engine.dispose()
 
 

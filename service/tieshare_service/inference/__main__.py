@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from tieshare_service.errors import SettingsError
-from tieshare_service.inference.app import create_app
+from tieshare_service.inference.app import Extras, create_app
 from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.server import address, serve, traced
 from tieshare_service.inference.session import Memory
@@ -38,7 +38,7 @@ def main() -> None:
         rpc_address=rpc_address,
         limits=Limits(workers=flags.threads),
         memory=memory,
-        tracing=tracing,
+        extras=Extras(tracing),
     )
     serve(app, flags.host, flags.port)
 

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tieshare_service.access import INFERENCE, NoKey, Refused
 from tieshare_service.inference import errors
 from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.core import Core
@@ -22,8 +24,10 @@ from tieshare_service.inference.rpc.service import RpcServer
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.inference.watcher import Watcher
+from tieshare_service.tls import Tls
 
-if TYPE_CHECKING:  # an extra that may not be installed
+if TYPE_CHECKING:  # what most processes need not load, or can't
+    from tieshare_service.inference.access import Access
     from tieshare_service.inference.tracing import Tracing
 
 Message = MutableMapping[str, Any]
@@ -53,12 +57,25 @@ STATUSES: Mapping[type[errors.InferenceError], int] = {
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What an application has only where it was asked for.
+
+    ``tracing`` gives each inference request a span, ``access`` demands keys, ``tls`` is for gRPC:
+    that of HTTP is the server's.
+    """
+
+    tracing: "Tracing | None" = None
+    access: "Access | None" = None
+    tls: Tls | None = None
+
+
 class App:
     """Serves a repository while its lifespan runs."""
 
-    def __init__(self, core: Core, rpc_address: str | None = None) -> None:
+    def __init__(self, core: Core, rpc_address: str | None = None, tls: Tls | None = None) -> None:
         self.core = core
-        self._rpc_address = rpc_address
+        self._rpc_address, self._tls = rpc_address, tls
         self._max_body_bytes = core.plane.limits.body_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -74,7 +91,7 @@ class App:
         await self.core.siblings.start(self.core.metrics.dump)
         rpc = None
         if self._rpc_address is not None:
-            rpc = RpcServer(self.core, self._rpc_address, self._max_body_bytes)
+            rpc = RpcServer(self.core, self._rpc_address, self._max_body_bytes, self._tls)
             await rpc.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -83,8 +100,9 @@ class App:
         self.core.siblings.stop()
         self.core.watcher.stop()
         self.core.plane.close()
-        if self.core.tracing is not None:
-            self.core.tracing.close()
+        for one in (self.core.tracing, self.core.access):
+            if one is not None:
+                one.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -101,13 +119,14 @@ class App:
             headers = dict(scope["headers"])
             accepted = headers.get(b"accept-encoding", b"")
             try:
+                key = self.core.allow(INFERENCE[template], headers.get(b"authorization"))
                 body = await self._body(headers, receive)
                 if body is None:
                     return
                 if encoding := headers.get(b"content-encoding"):
                     body = await decoded(body, encoding, self._max_body_bytes)
                 gone = partial(_disconnected, receive)
-                reply = await endpoint(self.core, Call(model, version, headers, body, gone))
+                reply = await endpoint(self.core, Call(model, version, headers, body, gone, key))
             except errors.ClientGone:
                 return
             except Exception as error:
@@ -141,16 +160,16 @@ def create_app(
     limits: Limits | None = None,
     memory: Memory | None = None,
     siblings: Siblings | None = None,
-    tracing: "Tracing | None" = None,
+    extras: Extras | None = None,
 ) -> App:
     """An application over ``models_dir``, looked at every ``poll_s`` seconds.
 
     One run may use as many threads as there may be long runs at a time; ``memory`` is what loaded
     models may take; ``siblings`` are the other processes of the endpoint; ``rpc_address``,
-    HOST:PORT, is where gRPC is answered beside HTTP; ``tracing`` gives each inference request a
-    span, and is closed when the application ends.
+    HOST:PORT, is where gRPC is answered beside HTTP. The ``extras`` are closed when the application
+    ends.
     """
-    limits, memory = limits or Limits(), memory or Memory()
+    limits, memory, extras = limits or Limits(), memory or Memory(), extras or Extras()
     repository = Repository(models_dir, limits.workers, partial(load, memory=memory))
     core = Core(
         repository,
@@ -159,9 +178,10 @@ def create_app(
         Metrics(repository.versions),
         memory,
         siblings or Siblings(),
-        tracing,
+        extras.tracing,
+        extras.access,
     )
-    return App(core, rpc_address)
+    return App(core, rpc_address, extras.tls)
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -174,6 +194,8 @@ def refusal(error: Exception, of: str) -> Reply:
     """The answer to a request that failed; what nobody expected is logged."""
     if isinstance(error, errors.InferenceError):
         return _error(STATUSES[type(error)], error.message)
+    if isinstance(error, Refused):
+        return _error(401 if isinstance(error, NoKey) else 403, error.message)
     _log.error("%s failed", of, exc_info=error)
     return _error(500, "internal error")
 
@@ -188,6 +210,8 @@ def headers_of(reply: Reply) -> Headers:
         headers.append((b"inference-header-content-length", b"%d" % reply.json_length))
     if reply.status == 503:
         headers.append((b"retry-after", b"1"))
+    if reply.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     return headers
 
 

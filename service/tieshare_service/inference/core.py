@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from tieshare_service.access import Group
 from tieshare_service.inference.batching import Waiter
 from tieshare_service.inference.data_plane import DataPlane, Gone, Plan
 from tieshare_service.inference.errors import (
@@ -27,8 +28,10 @@ from tieshare_service.inference.statistics import Reason, Times
 from tieshare_service.inference.types import InferHeader, InferRequest, InferResponse, Ran
 from tieshare_service.inference.watcher import Watcher
 
-if TYPE_CHECKING:  # an extra that may not be installed
+if TYPE_CHECKING:  # what most processes need not load, or can't
+    from tieshare_service.inference.access import Access
     from tieshare_service.inference.tracing import RequestSpan, Tracing
+    from tieshare_service.keys import Key
 
 Answer = TypeVar("Answer")
 
@@ -53,7 +56,11 @@ class Begun:
 
 @dataclass(frozen=True)
 class Core:
-    """The served models, and what is asked of them; ``tracing`` where requests have spans."""
+    """The served models, and what is asked of them.
+
+    ``tracing``  where requests have spans.
+    ``access``   where they need keys.
+    """
 
     repository: Repository
     watcher: Watcher
@@ -62,6 +69,11 @@ class Core:
     memory: Memory = field(default_factory=Memory)
     siblings: Siblings = field(default_factory=Siblings)
     tracing: "Tracing | None" = None
+    access: "Access | None" = None
+
+    def allow(self, group: Group, authorization: bytes | None) -> "Key | None":
+        """Whose request it is; None where no key is needed. Raises NoKey, NotAllowed."""
+        return None if self.access is None else self.access.guard.check(group, authorization)
 
     async def infer(
         self,
@@ -153,7 +165,7 @@ class Core:
         others = await self.siblings.told()
         return self.metrics.joined(others) if others else self.metrics
 
-    async def load(self, name: str, parameters: Collection[str]) -> None:
+    async def load(self, name: str, parameters: Collection[str], by: "Key | None" = None) -> None:
         """Load the versions in the folder again. Raises ModelNotFound, NotLoaded.
 
         BadBody: by ``parameters`` a client would have it load something else.
@@ -162,11 +174,17 @@ class Core:
             raise BadBody("a model is served as it lies in the folder: load takes no parameters")
         change = partial(self.repository.load, name)
         await asyncio.wrap_future(self.watcher.ask(change))
+        await self._note(by, "load_model", name)
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, by: "Key | None" = None) -> None:
         """Serve no version of a model until it is loaded. Raises ModelNotFound."""
         change = partial(self.repository.unload, name)
         await asyncio.wrap_future(self.watcher.ask(change))
+        await self._note(by, "unload_model", name)
+
+    async def _note(self, by: "Key | None", what: str, of: str) -> None:
+        if self.access is not None and by is not None:
+            await asyncio.to_thread(self.access.audit.note, by.id, what, of)
 
 
 def _rows(header: InferHeader) -> int:

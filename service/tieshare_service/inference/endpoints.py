@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tieshare_service.access import INFERENCE
 from tieshare_service.inference import documents, fixed, openapi, wire
 from tieshare_service.inference.batching import Waiter
 from tieshare_service.inference.core import Begun, Core
@@ -14,6 +15,9 @@ from tieshare_service.inference.data_plane import Gone
 from tieshare_service.inference.errors import BadBody
 from tieshare_service.inference.model import Model
 from tieshare_service.inference.types import InferRequest, InferResponse, Ran
+
+if TYPE_CHECKING:  # what most processes need not load
+    from tieshare_service.keys import Key
 
 _KNOWN_PATHS = 256
 
@@ -25,7 +29,7 @@ _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 class Call:
     """A request: ``model`` and ``version`` from its path, headers by lower-case name.
 
-    ``gone`` ends when its client has gone.
+    ``gone`` ends when its client has gone; ``key`` is whose it is, where that matters.
     """
 
     model: str
@@ -33,6 +37,7 @@ class Call:
     headers: Mapping[bytes, bytes]
     body: bytes
     gone: Gone | None = None
+    key: "Key | None" = None
 
 
 @dataclass(slots=True)
@@ -95,11 +100,12 @@ def begin_infer(
 ) -> Begun | None:
     """An inference request whose ``waiter`` will have its run in a moment; of any other None.
 
-    Raises an InferenceError.
+    Raises an InferenceError, or Refused.
     """
     template, model, version = resolve(path)
     if template not in _INFER:
         return None
+    core.allow(INFERENCE[template], headers.get(b"authorization"))
     return core.begin(model, version, partial(_request, headers, body), waiter)
 
 
@@ -122,14 +128,14 @@ async def repository_index(core: Core, call: Call) -> Reply:
 
 async def load_model(core: Core, call: Call) -> Reply:
     """Load the versions in the folder again, those of an unloaded model too."""
-    await core.load(call.model, wire.parse_parameters(call.body))
+    await core.load(call.model, wire.parse_parameters(call.body), call.key)
     return _json({})
 
 
 async def unload_model(core: Core, call: Call) -> Reply:
     """Serve no version of a model, new ones included, until it is loaded again."""
     wire.parse_parameters(call.body)
-    await core.unload(call.model)
+    await core.unload(call.model, call.key)
     return _json({})
 
 

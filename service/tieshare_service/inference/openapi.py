@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+from tieshare_service.access import INFERENCE, MAYBE_KEY, REASONS, SECURITY
 from tieshare_service.inference.datatypes import TABLE
 from tieshare_service.inference.openapi_schemas import EXAMPLES, SCHEMAS
 
@@ -11,6 +12,7 @@ _BYTES = "application/octet-stream"
 _JSON_LENGTH = "Inference-Header-Content-Length"
 
 _REFUSALS = {
+    **REASONS,
     "400": "The request does not fit the model; the message names the input or output.",
     "404": "No such model, or no such version of it.",
     "413": "The body is over the limit.",
@@ -67,6 +69,11 @@ def document() -> dict[str, Any]:
             )
         }
         paths[f"{prefix}/infer"] = shared | {"post": _infer(f"infer{suffix}")}
+    for path, item in paths.items():
+        if INFERENCE[path] != "open":
+            for method in item.keys() - {"parameters"}:
+                item[method]["security"] = list(MAYBE_KEY)
+                item[method]["responses"] |= _refusals(*REASONS)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -80,6 +87,7 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
+            "securitySchemes": SECURITY,
             "parameters": {
                 "model": _parameter("model", "path", {"type": "string", "minLength": 1}, "digits"),
                 "version": _parameter("version", "path", {"type": "string", "minLength": 1}, "1"),

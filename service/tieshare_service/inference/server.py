@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from tieshare_service.inference.app import App, create_app
+from tieshare_service.inference.app import App, Extras, create_app
 from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.protocol import Protocol
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.settings import Settings
+from tieshare_service.tls import Tls
 
-if TYPE_CHECKING:  # an extra that may not be installed
+if TYPE_CHECKING:  # what most processes need not load, or can't
+    from tieshare_service.inference.access import Access
     from tieshare_service.inference.tracing import Tracing
 
 
 def run(settings: Settings) -> None:
     """Serve the models of the service's data folder until SIGTERM or SIGINT."""
     host, workers = settings.inference_host, settings.inference_workers
-    threads = max(settings.threads // workers, 1)
+    threads, tls = max(settings.threads // workers, 1), Tls.of(settings)
     app = create_app(
         settings.models_dir,
         settings.poll_s,
@@ -30,9 +32,13 @@ def run(settings: Settings) -> None:
         ),
         memory=Memory(settings.model_memory_bytes / workers, settings.pinned),
         siblings=Siblings(settings.siblings_dir if workers > 1 else None),
-        tracing=traced() if settings.tracing else None,
+        extras=Extras(
+            traced() if settings.tracing else None,
+            accessed(settings) if settings.needs_keys(host) else None,
+            tls,
+        ),
     )
-    serve(app, host, settings.inference_port, shared=workers > 1)
+    serve(app, host, settings.inference_port, shared=workers > 1, tls=tls)
 
 
 def traced() -> "Tracing":
@@ -42,15 +48,22 @@ def traced() -> "Tracing":
     return Tracing.from_environ()
 
 
-def serve(app: App, host: str, port: int, *, shared: bool = False) -> None:
+def accessed(settings: Settings) -> "Access":
+    """By the database, which a process that needs no keys does not load."""
+    from tieshare_service.inference.access import Access  # noqa: PLC0415 - as it says
+
+    return Access.of(settings)
+
+
+def serve(app: App, host: str, port: int, *, shared: bool = False, tls: Tls | None = None) -> None:
     """Answer there until SIGTERM or SIGINT; a ``shared`` port others listen on, too."""
-    config = config_of(app, host, port)
+    config = config_of(app, host, port, tls)
     gc.collect()
     gc.freeze()  # what is imported by now stays: no later collection looks at it
     uvicorn.Server(config).run([_shared_port(host, port)] if shared else None)
 
 
-def config_of(app: App, host: str, port: int) -> uvicorn.Config:
+def config_of(app: App, host: str, port: int, tls: Tls | None = None) -> uvicorn.Config:
     """How uvicorn serves the endpoint."""
     return uvicorn.Config(
         app,
@@ -62,7 +75,9 @@ def config_of(app: App, host: str, port: int) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         server_header=False,
-        proxy_headers=False,  # nothing depends on who asks
+        proxy_headers=False,  # nothing depends on where a request comes from
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
     )
 
 

@@ -19,6 +19,7 @@ from tieshare_service.client import (
     JobFailed,
     NotFound,
     Problem,
+    Refused,
     Retry,
     ServiceError,
     TooLarge,
@@ -76,6 +77,20 @@ def test_an_answer_becomes_a_typed_value_and_unknown_fields_are_ignored(script: 
     assert model.layers[0].rows == 64
     assert model.created_at.isoformat() == "2026-01-02T03:04:05+00:00"
     assert script.requests[0].path == "/v1/models/mdl_1"
+
+
+def test_the_key_comes_with_each_call_and_its_refusal_is_typed(script: Any) -> None:
+    script.json(MODEL)
+    script.problem(401, "key-needed")
+    script.problem(403, "not-allowed")
+    with client_of(script, key="key_x.secret") as client:
+        client.models.get("mdl_1")
+        for _ in range(2):
+            with pytest.raises(Refused):
+                client.models.get("mdl_1")
+
+    sent = [request.headers["authorization"] for request in script.requests]
+    assert sent == ["Bearer key_x.secret"] * 3
 
 
 def test_an_id_stays_one_part_of_the_path(script: Any) -> None:

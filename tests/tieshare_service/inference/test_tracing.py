@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tritonclient.utils import InferenceServerException
 
 from tieshare_service.inference import __main__ as command
-from tieshare_service.inference.app import App, create_app
+from tieshare_service.inference.app import App, Extras, create_app
 from tieshare_service.inference.tracing import Tracing
 from tieshare_service.settings import Settings
 
@@ -53,7 +53,7 @@ def tracing(exporter: InMemorySpanExporter) -> Tracing:
 def url(publish: Publish, digits: onnx.ModelProto, serve: Serve, tracing: Tracing) -> str:
     """Of a server of version 7 of the model digits."""
     publish("digits", 7, digits)
-    return serve(tracing=tracing)
+    return serve(extras=Extras(tracing))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def client(
 ) -> Iterator[Any]:
     """Of such a server, over gRPC."""
     publish("digits", 7, digits)
-    serve(tracing=tracing, rpc_address=rpc_address)
+    serve(extras=Extras(tracing), rpc_address=rpc_address)
     with triton.InferenceServerClient(rpc_address) as connected:
         yield connected
 
@@ -84,7 +84,7 @@ def _checked_parent(span: ReadableSpan) -> None:
 def test_the_trace_settings_say_how_it_is_traced(
     serve: Serve, tracing: Tracing, rpc_address: str
 ) -> None:
-    url = serve(tracing=tracing, rpc_address=rpc_address)
+    url = serve(extras=Extras(tracing), rpc_address=rpc_address)
     known = httpx.get(f"{url}/v2/trace/setting").json()
     assert known["trace_mode"] == "opentelemetry"
     assert known["trace_level"] == ["TIMESTAMPS"]
@@ -222,7 +222,7 @@ def test_what_is_not_sampled_gives_no_span(
     publish("digits", 1, digits)
     provider = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    url = serve(tracing=Tracing(provider))
+    url = serve(extras=Extras(Tracing(provider)))
     assert httpx.post(f"{url}/v2/models/digits/infer", json=REQUEST).status_code == 200
     assert exporter.get_finished_spans() == ()
 
@@ -266,7 +266,7 @@ def test_spans_that_wait_are_sent_when_the_application_ends(
     with tracing.over_http({}, "/"):
         pass
     assert exporter.get_finished_spans() == ()
-    _live(create_app(models_dir, tracing=tracing))
+    _live(create_app(models_dir, extras=Extras(tracing)))
     assert [span.name for span in exporter.get_finished_spans()] == ["infer"]
 
 

@@ -3,18 +3,24 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.json_format import ParseDict
 
+from tieshare_service.access import RPC, NoKey, Refused
 from tieshare_service.inference import documents, errors, fixed
 from tieshare_service.inference.core import Core
 from tieshare_service.inference.datatypes import TABLE
 from tieshare_service.inference.model_config import type_name
 from tieshare_service.inference.rpc import codec
 from tieshare_service.inference.rpc.messages import MESSAGES, chosen
+from tieshare_service.tls import Tls
 
+if TYPE_CHECKING:  # what most processes need not load
+    from tieshare_service.keys import Key
+
+_LOAD, _UNLOAD = "RepositoryModelLoad", "RepositoryModelUnload"
 _SERVICE = "inference.GRPCInferenceService"
 _GRACE_S = 2.0
 _KIND_CPU = 2
@@ -96,13 +102,13 @@ async def _repository_index(core: Core, request: Any) -> Any:
     return {"models": documents.index(core.repository, only_ready=request.ready)}
 
 
-async def _load(core: Core, request: Any) -> Any:
-    await core.load(request.model_name, request.parameters)
+async def _load(core: Core, request: Any, context: Any) -> Any:
+    await core.load(request.model_name, request.parameters, _allow(core, _LOAD, context))
     return {}
 
 
-async def _unload(core: Core, request: Any) -> Any:
-    await core.unload(request.model_name)
+async def _unload(core: Core, request: Any, context: Any) -> Any:
+    await core.unload(request.model_name, _allow(core, _UNLOAD, context))
     return {}
 
 
@@ -143,8 +149,6 @@ METHODS: Mapping[str, Method] = {
     "ModelConfig": _model_config,
     "ModelStatistics": _model_statistics,
     "RepositoryIndex": _repository_index,
-    "RepositoryModelLoad": _load,
-    "RepositoryModelUnload": _unload,
     "TraceSetting": _trace_setting,
     "LogSettings": _log_settings,
     "SystemSharedMemoryStatus": _regions,
@@ -161,20 +165,28 @@ _NUMBERS = {type_name(datatype): number for number, datatype in enumerate(TABLE,
 class RpcServer:
     """Serves a core over gRPC from ``start`` to ``stop``, in the event loop that calls them."""
 
-    def __init__(self, core: Core, address: str, max_body_bytes: int) -> None:
+    def __init__(
+        self, core: Core, address: str, max_body_bytes: int, tls: Tls | None = None
+    ) -> None:
         options = [
             ("grpc.max_receive_message_length", max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(core.siblings.expected)),
         ]
         self._server = grpc.aio.server(options=options)
-        handlers = {name: _unary(name, _plain(core, method)) for name, method in METHODS.items()}
-        handlers["ModelInfer"] = _unary("ModelInfer", partial(_model_infer, core, "ModelInfer"))
+        answers = {name: _plain(core, method) for name, method in METHODS.items()}
+        answers |= {_LOAD: partial(_load, core), _UNLOAD: partial(_unload, core)}
+        answers["ModelInfer"] = partial(_model_infer, core, "ModelInfer")
+        handlers = {name: _unary(core, name, answer) for name, answer in answers.items()}
         handlers["ModelStreamInfer"] = _stream(core)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, handlers),)
         )
-        self.port = self._server.add_insecure_port(address)
+        if tls is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            pair = tls.key.read_bytes(), tls.certificate.read_bytes()
+            self.port = self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     async def start(self) -> None:
         """Answer from here on."""
@@ -190,14 +202,30 @@ def _plain(core: Core, method: Method) -> Answer:
     return lambda request, _context: method(core, request)
 
 
-def _unary(name: str, method: Answer) -> Any:
+def _allow(core: Core, name: str, context: Any) -> "Key | None":
+    """As ``Core.allow``; the key comes under the name that it has in HTTP."""
+    if core.access is None:
+        return None
+    sent = dict(context.invocation_metadata()).get("authorization")
+    return core.allow(RPC[name], None if sent is None else str(sent).encode("latin-1", "replace"))
+
+
+def _code(error: errors.InferenceError | Refused) -> grpc.StatusCode:
+    if isinstance(error, errors.InferenceError):
+        return CODES[type(error)]
+    absent = isinstance(error, NoKey)
+    return grpc.StatusCode.UNAUTHENTICATED if absent else grpc.StatusCode.PERMISSION_DENIED
+
+
+def _unary(core: Core, name: str, method: Answer) -> Any:
     answer_class = MESSAGES[f"{name}Response"]
 
     async def handle(request: Any, context: Any) -> Any:
         try:
+            _allow(core, name, context)
             answer = await method(request, context)
-        except errors.InferenceError as error:
-            await context.abort(CODES[type(error)], error.message)
+        except (errors.InferenceError, Refused) as error:
+            await context.abort(_code(error), error.message)
         except Exception:
             _log.exception("%s failed", name)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error")
@@ -216,6 +244,10 @@ def _stream(core: Core) -> Any:
     answer_class = MESSAGES["ModelStreamInferResponse"]
 
     async def handle(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        try:
+            _allow(core, "ModelStreamInfer", context)
+        except Refused as error:
+            await context.abort(_code(error), error.message)
         async for request in requests:
             yield await _streamed(core, request, context, answer_class)
 
