@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto, helper
 
+from tieshare.errors import UnsupportedModel
 from tieshare.graph.tensors import Array
 
 WARM_UPS = 3
@@ -27,6 +28,23 @@ def session(model: ModelProto, threads: int = 1) -> Any:
     return ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+
+
+def check_runs(model: ModelProto) -> None:
+    """Load a model, and run it once on one made sample.
+
+    UnsupportedModel where ONNX Runtime can't load it, MemoryError where a run takes too much. That
+    a run fails otherwise says nothing: free axes may have to be of other lengths.
+    """
+    try:
+        loaded = session(model)
+    except Exception as error:
+        raise UnsupportedModel(f"ONNX Runtime can't load it: {error}") from error
+    try:
+        loaded.run(None, feed(model, fixed_batch(model) or 1))
+    except Exception as error:
+        if "alloc" in str(error):
+            raise MemoryError(str(error)) from error
 
 
 def inputs_of(model: ModelProto) -> list[ValueInfoProto]:

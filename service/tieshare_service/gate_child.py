@@ -41,8 +41,14 @@ def _answer(describe: Callable[[Path], object], path: Path) -> dict[str, Any]:
 
 def _model_reader() -> Callable[[Path], object]:
     from tieshare.graph.read import describe, read_model  # noqa: PLC0415 - only what is asked for
+    from tieshare.measure import check_runs  # noqa: PLC0415
 
-    return lambda path: describe(read_model(path.read_bytes()))
+    def card(path: Path) -> object:
+        model = read_model(path.read_bytes())
+        check_runs(model)
+        return describe(model)
+
+    return card
 
 
 def _dataset_reader() -> Callable[[Path], object]:

@@ -6,8 +6,10 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper, parser
 
+from tieshare.errors import UnsupportedModel
 from tieshare.measure import (
     batches_of,
+    check_runs,
     feed,
     fixed_batch,
     interleaved,
@@ -15,6 +17,8 @@ from tieshare.measure import (
     predict,
     predictions,
 )
+
+Make = Callable[[str], ModelProto]
 
 
 def model_of(text: str, **arrays: np.ndarray) -> ModelProto:
@@ -126,3 +130,29 @@ def test_latencies_are_by_model_and_batch() -> None:
 
 def test_a_fixed_batch_is_the_one_that_is_measured() -> None:
     assert list(latencies({"fixed": double("4")})["fixed"]) == [4]
+
+
+def test_a_model_that_onnx_runtime_can_t_load_is_refused_with_its_reason(from_text: Make) -> None:
+    model = from_text("""<ir_version: 9, opset_import: ["" : 20]>
+    g (float[N, 4] x) => (float[N, 4] y) <float[4, 4] w> { y = MatMul (x, w) }""")
+    check_runs(model)
+    model.graph.node[0].op_type = "Nonsense"
+    with pytest.raises(UnsupportedModel, match="Nonsense"):
+        check_runs(model)
+
+
+def test_that_a_made_sample_does_not_fit_says_nothing(from_text: Make) -> None:
+    model = from_text("""<ir_version: 9, opset_import: ["" : 20]>
+    g (float[N, K] x) => (float[N, 4] y) <float[7, 4] w> { y = MatMul (x, w) }""")
+    check_runs(model)
+
+
+def test_a_run_that_takes_too_much_memory_is_told_from_others(from_text: Make) -> None:
+    model = from_text("""<ir_version: 9, opset_import: ["" : 20]>
+    g (float[N, 4] x, int64[2] size) => (float[A, B] y) <float[1, 1] w> { y = Expand (w, size) }""")
+    del model.graph.input[1]
+    model.graph.initializer.append(
+        numpy_helper.from_array(np.array([1 << 30, 1 << 30], np.int64), "size")
+    )
+    with pytest.raises(MemoryError):
+        check_runs(model)

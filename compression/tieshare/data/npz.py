@@ -38,6 +38,9 @@ _BROKEN = (
 # Booleans, integers and floats of up to 64 bits; other text never reaches numpy's parser.
 _NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 
+# No path of a file system, though inputs of a model may be called a/b.
+_NAME = re.compile(r"(?!/|.*(^|/)\.\.?(/|$))[^\\\x00-\x1f\x7f]{1,1000}")
+
 _T = TypeVar("_T")
 
 
@@ -86,6 +89,8 @@ def _members(
         name = member.filename.removesuffix(".npy")
         if name == member.filename:
             raise NotNpz(f"{name!r} in the archive is no npy file", where=name)
+        if not _NAME.fullmatch(name):
+            raise NotNpz(f"{name[:100]!r} in the archive is no name of an array", where=name[:100])
         if name in members:
             raise NotNpz(f"the archive holds array {name!r} twice", where=name)
         if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:

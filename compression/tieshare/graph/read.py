@@ -15,7 +15,11 @@ from tieshare.graph.layers import layers_of
 from tieshare.graph.operators import WITHOUT_GRADIENT
 from tieshare.graph.shapes import check_shapes
 from tieshare.graph.tables import tables_of
-from tieshare.graph.untrusted import refuse_broken_text, refuse_external_data
+from tieshare.graph.untrusted import (
+    check_length_inlined,
+    refuse_broken_text,
+    refuse_external_data,
+)
 from tieshare.graph.view import Node, View, view
 from tieshare.graph.weights import weights_of
 
@@ -74,6 +78,7 @@ def read_model(data: bytes) -> ModelProto:
     try:
         checker.check_model(data)
         if model.functions:
+            check_length_inlined(model)
             model = inliner.inline_local_functions(model)
         check_shapes(model)
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:

@@ -16,6 +16,7 @@ from onnx import (
     shape_inference,
 )
 
+from tieshare.errors import UnsupportedModel
 from tieshare.graph.constants import LONGEST, fold
 from tieshare.graph.tensors import stored_in
 
@@ -23,6 +24,8 @@ from tieshare.graph.tensors import stored_in
 # halved some times on their way.
 FREE_BATCH = 61
 FREE_AXIS = 352
+
+MOST_VALUES = 1 << 31  # of one value
 
 Shape = tuple[int, ...]
 
@@ -115,8 +118,18 @@ def sample_shape(model: ModelProto, output: str) -> tuple[int | None, ...] | Non
 
 
 def check_shapes(model: ModelProto) -> None:
-    """InferenceError where nodes contradict each other; shapes declared in the file don't count."""
-    shape_inference.infer_shapes(_outline(model), strict_mode=True, data_prop=True)
+    """InferenceError where nodes contradict each other; shapes declared in the file don't count.
+
+    UnsupportedModel: a value of one sample that no memory holds.
+    """
+    graph = shape_inference.infer_shapes(_outline(model), strict_mode=True, data_prop=True).graph
+    for item in (*graph.input, *graph.value_info, *graph.output):
+        known = [axis for axis in _axes(item.type) or () if axis is not None]
+        if math.prod(known) > MOST_VALUES:
+            raise UnsupportedModel(
+                f"{item.name!r} has more than {MOST_VALUES:,} values, which no memory holds",
+                where=item.name,
+            )
 
 
 def _outline(model: ModelProto) -> ModelProto:

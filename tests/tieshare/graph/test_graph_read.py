@@ -330,3 +330,49 @@ def test_an_opset_that_is_too_old_is_named(from_text: Make) -> None:
         old (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w> { y = MatMul (x, w) }""")
     with pytest.raises(UnsupportedModel, match="opset 6; 7 and later"):
         read_model(model.SerializeToString())
+
+
+def _calling(levels: int) -> ModelProto:
+    """Functions, each of which calls the one before it twice."""
+    opset = [helper.make_opsetid("", 20), helper.make_opsetid("local", 1)]
+    bodies = [[helper.make_node("Relu", ["i"], ["o"])]]
+    for level in range(1, levels):
+        name = f"f{level - 1}"
+        bodies.append(
+            [
+                helper.make_node(name, ["i"], ["m"], domain="local"),
+                helper.make_node(name, ["m"], ["o"], domain="local"),
+            ]
+        )
+    functions = [
+        helper.make_function("local", f"f{level}", ["i"], ["o"], body, opset)
+        for level, body in enumerate(bodies)
+    ]
+    weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node(f"f{levels - 1}", ["h"], ["y"], domain="local"),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight])
+    return helper.make_model(graph, opset_imports=opset, functions=functions, ir_version=9)
+
+
+def test_functions_are_inlined_up_to_a_million_nodes() -> None:
+    assert len(read_model(_calling(5).SerializeToString()).graph.node) == 1 + 2**4
+    with pytest.raises(UnsupportedModel, match=r"5\.5e\+11 nodes"):
+        read_model(_calling(40).SerializeToString())
+
+
+def test_a_value_that_no_memory_holds_is_named(from_text: Make) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 20]>
+    g (float[N, 4] x) => (float[N, 4] y)
+    <float[4, 4] w, float[1, 1] one, int64[2] big = {70000, 70000}> {
+        h = MatMul (x, w)
+        wide = Expand (one, big)
+        most = ReduceMax <keepdims = 0> (wide)
+        y = Add (h, most)
+    }"""
+    with pytest.raises(UnsupportedModel, match="no memory") as caught:
+        read_model(from_text(text).SerializeToString())
+    assert caught.value.where == "wide"
