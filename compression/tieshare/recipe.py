@@ -101,7 +101,8 @@ class Recipe:
     ``bits``        of a value in the packed file; None: chosen by layer.
     ``device``      to train on; auto: a GPU where there is one.
     ``path_epochs``, ``retrain_epochs``, ``batch_size``  None: as ``plan`` says.
-    ``learning_rate``  of stage 1; None: half the largest that a trial stands.
+    ``learning_rate``  of stage 1, with batch norm at its beginning; None: half the largest that a
+                    trial stands.
     ``distill``     weight of the uploaded model's outputs in the loss, the rest is the labels'.
     ``augment``     images are changed by it while training, as they were for the uploaded model.
     ``scale``       uint8 inputs are multiplied by it.

@@ -35,6 +35,9 @@ OF_STABLE = 0.5  # of the largest rate that a trial stands, the path takes this
 _TURNS = 60  # the strength changes so many times on the path, or once an epoch if that is more
 _STEPS_A_TURN = 16  # at least: in fewer a network does not follow
 _FIRST_SHARE = 0.05  # a row that no gradient holds loses this of its norm before the first
+# Of the first, with batch norm: a large rate costs most there, and that is won back before
+# retraining. Networks without it follow the penalty better at an even one.
+LAST_RATE = 0.1
 BACKS = 2  # in a row that may be due to the penalty; then it is the rate
 _SOME = 1000  # held-out samples that are looked at within an epoch
 _MOST_AT_ONCE = 0.5  # of a row's first norm, with batch norm
@@ -117,6 +120,7 @@ class RisingPath:
             turn = step * self.turns // steps
             if turn > (step - 1) * self.turns // steps:
                 self.pace.turn()
+                self._set_rate()
                 self.worth = self._worth()
                 if step < steps:
                     self.pace.lost(self.lost(float(self.trainer.right(self.twin, _SOME).mean())))
@@ -144,8 +148,7 @@ class RisingPath:
         self.pace.back()
         if self.backs > BACKS:
             self.rate /= 2
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate
+        self._set_rate()
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""
@@ -169,6 +172,18 @@ class RisingPath:
         self.pace.restore(state["pace"])
         self.worth = {name: sizes.numpy() for name, sizes in state["worth"].items()}
 
+    @property
+    def rate_now(self) -> float:
+        """Of this turn; with batch norm it goes down by half a cosine."""
+        if not self.twin.scale_free:
+            return self.rate
+        done = 1 - max(self.pace.left, 0) / self.all_turns
+        return self.rate * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
+
+    def _set_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate_now
+
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
         optimizer = descent(self.twin, rate)
         optimizer.register_step_post_hook(lambda *_: self.equal.restore())
@@ -179,7 +194,7 @@ class RisingPath:
         """The prox of as many gradient steps, and the masks."""
         self._check_finite()
         self.sizes.settle()
-        strength, step = self.pace.strength, self.rate * steps
+        strength, step = self.pace.strength, self.rate_now * steps
         if self.sizes:  # rows would die together that between them compute what is needed
             strength = min(strength, _MOST_AT_ONCE / step)
         most = self.pace.share() * self.total / self.pace.ratio

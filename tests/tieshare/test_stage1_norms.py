@@ -11,7 +11,7 @@ from onnx import ModelProto, numpy_helper
 from tieshare.checkpoint import Checkpoints
 from tieshare.data import Dataset
 from tieshare.job import Job
-from tieshare.stage1 import RATES, RisingPath, stable_rate
+from tieshare.stage1 import LAST_RATE, RATES, RisingPath, stable_rate
 from tieshare.trainer import USUAL_TRIAL, Trial
 
 Paths = Callable[..., RisingPath]
@@ -69,6 +69,24 @@ def test_its_rows_die_nevertheless_and_stay_dead(path_of: Paths) -> None:
         assert now >= dead
         dead = now
     assert 5 < dead < 64
+
+
+def test_the_rate_falls_to_a_tenth_and_is_even_without_norms(
+    path_of: Paths, job_of: Callable[..., Job], mlp: ModelProto, digits: Dataset, tmp_path: Path
+) -> None:
+    path = path_of(strength=0.3)
+    rates = [path.optimizer.param_groups[0]["lr"]]
+    for _ in range(path.all_turns // path.turns):
+        path.epoch()
+        rates.append(path.optimizer.param_groups[0]["lr"])
+    assert rates[0] == path.rate == 0.05
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(LAST_RATE * 0.05)
+    job = job_of(mlp, digits, tmp_path, learning_rate=0.05)
+    plain = RisingPath(job.twin(mlp), job.structure, job.trainer, job.recipe, job.plan)
+    for _ in range(2):
+        plain.epoch()
+    assert plain.optimizer.param_groups[0]["lr"] == plain.rate_now == 0.05
 
 
 def test_the_path_goes_on_bit_for_bit(path_of: Paths, tmp_path: Path) -> None:
