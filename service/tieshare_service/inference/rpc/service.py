@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,7 +19,6 @@ from tieshare_service.tls import Tls
 if TYPE_CHECKING:  # what most processes need not load
     from tieshare_service.keys import Key
 
-_LOAD, _UNLOAD = "RepositoryModelLoad", "RepositoryModelUnload"
 _SERVICE = "inference.GRPCInferenceService"
 _GRACE_S = 2.0
 _KIND_CPU = 2
@@ -43,7 +41,9 @@ CODES: Mapping[type[errors.InferenceError], grpc.StatusCode] = {
 _log = logging.getLogger(__name__)
 
 Method = Callable[[Core, Any], Awaitable[Any]]
-Answer = Callable[[Any, Any], Awaitable[Any]]
+Change = Callable[[Core, Any, "Key | None"], Awaitable[Any]]
+Answer = Callable[[Any, Any, "Key | None"], Awaitable[Any]]
+"""From a request, its context and whose it is."""
 
 
 async def _server_live(_core: Core, _request: Any) -> Any:
@@ -102,13 +102,13 @@ async def _repository_index(core: Core, request: Any) -> Any:
     return {"models": documents.index(core.repository, only_ready=request.ready)}
 
 
-async def _load(core: Core, request: Any, context: Any) -> Any:
-    await core.load(request.model_name, request.parameters, _allow(core, _LOAD, context))
+async def _load(core: Core, request: Any, key: "Key | None") -> Any:
+    await core.load(request.model_name, request.parameters, key)
     return {}
 
 
-async def _unload(core: Core, request: Any, context: Any) -> Any:
-    await core.unload(request.model_name, _allow(core, _UNLOAD, context))
+async def _unload(core: Core, request: Any, key: "Key | None") -> Any:
+    await core.unload(request.model_name, key)
     return {}
 
 
@@ -159,6 +159,12 @@ METHODS: Mapping[str, Method] = {
     "CudaSharedMemoryUnregister": _unregister,
 }
 
+CHANGES: Mapping[str, Change] = {
+    "RepositoryModelLoad": _load,
+    "RepositoryModelUnload": _unload,
+}
+"""Of which it is noted whose they are."""
+
 _NUMBERS = {type_name(datatype): number for number, datatype in enumerate(TABLE, start=1)}
 
 
@@ -175,8 +181,8 @@ class RpcServer:
         ]
         self._server = grpc.aio.server(options=options)
         answers = {name: _plain(core, method) for name, method in METHODS.items()}
-        answers |= {_LOAD: partial(_load, core), _UNLOAD: partial(_unload, core)}
-        answers["ModelInfer"] = partial(_model_infer, core, "ModelInfer")
+        answers |= {name: _noted(core, change) for name, change in CHANGES.items()}
+        answers["ModelInfer"] = _inferring(core)
         handlers = {name: _unary(core, name, answer) for name, answer in answers.items()}
         handlers["ModelStreamInfer"] = _stream(core)
         self._server.add_generic_rpc_handlers(
@@ -199,7 +205,15 @@ class RpcServer:
 
 def _plain(core: Core, method: Method) -> Answer:
     """Of a method to which it is all the same what comes with a request."""
-    return lambda request, _context: method(core, request)
+    return lambda request, _context, _key: method(core, request)
+
+
+def _noted(core: Core, change: Change) -> Answer:
+    return lambda request, _context, key: change(core, request, key)
+
+
+def _inferring(core: Core) -> Answer:
+    return lambda request, context, _key: _model_infer(core, "ModelInfer", request, context)
 
 
 def _allow(core: Core, name: str, context: Any) -> "Key | None":
@@ -222,8 +236,7 @@ def _unary(core: Core, name: str, method: Answer) -> Any:
 
     async def handle(request: Any, context: Any) -> Any:
         try:
-            _allow(core, name, context)
-            answer = await method(request, context)
+            answer = await method(request, context, _allow(core, name, context))
         except (errors.InferenceError, Refused) as error:
             await context.abort(_code(error), error.message)
         except Exception:
