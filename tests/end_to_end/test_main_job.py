@@ -1,24 +1,20 @@
 """The main job on the real service: upload, job, download, inference; cancel; a killed API."""
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import onnxruntime as ort
-import psutil
 import pytest
 import torch
 from onnx import numpy_helper, parser
 from sklearn.datasets import load_digits
+from tests.serving import Serving, serving
 from torch import nn
 
 from tieshare_service.client import Client, Job, JobCancelled, Retry, Served
@@ -39,40 +35,14 @@ ENDLESS = {"path_epochs": 100_000}
 PATIENT = Retry(attempts=12)
 
 
-@dataclass(frozen=True)
-class Service:
-    process: subprocess.Popen[str]
-    api: str
-    inference: str
-
-    def pid(self, role: str) -> int:
-        for child in psutil.Process(self.process.pid).children():
-            if role in child.cmdline():
-                return int(child.pid)
-        raise LookupError(role)
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(tmp_path_factory.mktemp("data"), "--threads", 1) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    command = [sys.executable, "-m", "tieshare_service.cli", "serve", "--port", "0"]
-    command += ["--inference-port", "0", "--inference-grpc-port", "0", "--threads", "1"]
-    command += ["--data-dir", str(tmp_path_factory.mktemp("data"))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if line.startswith("ready"):
-                break
-        api, inference = re.findall(r"http://\S+", "".join(said[:2]))
-        yield Service(process, api, inference)
-        process.send_signal(signal.SIGTERM)
-        process.stdout.read()
-        assert process.wait(15) == 0
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
+def client(service: Serving) -> Iterator[Client]:
     with Client(service.api, retry=PATIENT) as client:
         yield client
 
@@ -125,7 +95,7 @@ def smaller(client: Client, submit: Callable[..., Job]) -> Job:
     return client.jobs.wait(submit(SHORT, "smaller").id, timeout_s=240)
 
 
-def infer(service: Service, served: Served, x: np.ndarray) -> np.ndarray:
+def infer(service: Serving, served: Served, x: np.ndarray) -> np.ndarray:
     """The answer of the inference endpoint, as soon as it has the model."""
     url = f"{service.inference}/v2/models/{served.name}/versions/{served.version}"
     deadline = time.monotonic() + 5
@@ -146,7 +116,7 @@ def answer(file: Path, x: np.ndarray) -> np.ndarray:
 
 
 def test_a_posted_network_comes_back_smaller_and_is_served(
-    service: Service,
+    service: Serving,
     client: Client,
     smaller: Job,
     digits: tuple[np.ndarray, np.ndarray],
@@ -190,7 +160,7 @@ def test_the_front_was_told_as_it_grew_and_each_point_has_its_files(
 
 
 def test_another_point_of_the_front_is_served_with_no_training(
-    service: Service,
+    service: Serving,
     client: Client,
     smaller: Job,
     digits: tuple[np.ndarray, np.ndarray],
@@ -226,7 +196,7 @@ def test_a_job_that_would_run_for_hours_is_cancelled_at_once(
 
 
 def test_a_killed_api_comes_back_and_the_job_never_noticed(
-    service: Service, client: Client, submit: Callable[..., Job]
+    service: Serving, client: Client, submit: Callable[..., Job]
 ) -> None:
     job = submit({**SHORT, "path_epochs": 40}, "survivor")
     killed = 0

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import numpy as np
@@ -21,10 +21,13 @@ from onnx import numpy_helper, parser
 from sqlalchemy import Table, delete, insert
 
 from tieshare_service import records
+from tieshare_service.access import Role
 from tieshare_service.blobs import Kind
 from tieshare_service.control.app import create_app
 from tieshare_service.control.services import Services
+from tieshare_service.database import open_database
 from tieshare_service.gate import Card, Gate
+from tieshare_service.keys import Keys
 from tieshare_service.settings import Settings
 
 NETWORK = """
@@ -102,6 +105,16 @@ def front() -> list[dict[str, Any]]:
         }
         for point, size, accuracy in sizes
     ]
+
+
+@pytest.fixture
+def texts(settings: Settings) -> dict[Role, str]:
+    """A key of each role, made before anything starts."""
+    engine = open_database(settings.database)
+    keys = Keys(engine, time.time)
+    made = {role: keys.create(role)[1] for role in get_args(Role)}
+    engine.dispose()
+    return made
 
 
 Running = tuple[httpx.Client, Services]

@@ -13,6 +13,7 @@ import httpx
 import onnx
 import psutil
 import pytest
+from tests.serving import serving
 
 from tieshare_service.errors import SettingsError
 from tieshare_service.serve import inference_roles, roles, to_environ, with_free_ports
@@ -123,17 +124,10 @@ def _until(true: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 def test_the_whole_service_starts_answers_and_ends_within_ten_seconds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tieshare_service.cli", "serve", "--data-dir", str(tmp_path)]
-    command += ["--port", "0", "--inference-port", "0", "--inference-grpc-port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("ready"):
-                break
+    with serving(tmp_path) as running:
+        process = running.process
         children = psutil.Process(process.pid).children(recursive=True)
-        urls = re.findall(r"http://\S+", "".join(lines[:2]))
+        urls = running.api, running.inference
         assert [httpx.get(f"{url}/healthz").status_code for url in urls] == [200, 200]
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)

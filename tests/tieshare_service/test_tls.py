@@ -1,18 +1,14 @@
 """What others reach speaks TLS and asks for keys, from the command line to gRPC."""
 
-import re
-import signal
 import ssl
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import tritonclient.grpc as triton
 import trustme
+from tests.serving import serving, tieshare
 
 from tieshare_service.errors import SettingsError
 from tieshare_service.settings import Settings
@@ -64,33 +60,6 @@ def test_what_can_t_be_used_is_named(authority: trustme.CA, pair: tuple[Path, Pa
     assert "no key" not in str(caught.value)
 
 
-def tieshare(*words: str) -> list[str]:
-    return [sys.executable, "-m", "tieshare_service.cli", *words]
-
-
-@contextmanager
-def serving(folder: Path, *words: str) -> Iterator[dict[str, str]]:
-    """The addresses of the service, by what they are."""
-    command = tieshare("serve", "--data-dir", str(folder), *words)
-    command += ["--port", "0", "--inference-port", "0", "--inference-grpc-port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if line.startswith("ready"):
-                break
-        text = "".join(said)
-        control, inference = re.findall(r"https?://\S+", text)[:2]
-        (rpc,) = re.findall(r"gRPC +(\S+)", text)
-        try:
-            yield {"control": control, "inference": inference, "rpc": rpc}
-        finally:
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(15)
-        assert code == 0
-
-
 @pytest.mark.slow
 def test_the_whole_service_with_keys_and_tls(
     authority: trustme.CA, pair: tuple[Path, Path], tmp_path: Path
@@ -104,12 +73,12 @@ def test_the_whole_service_with_keys_and_tls(
     headers = {"authorization": f"Bearer {key}"}
     flags = ["--tls-certificate", str(certificate), "--tls-key", str(key_file), "--require-keys"]
     with serving(folder, *flags) as at:
-        assert at["control"].startswith("https://")
+        assert at.api.startswith("https://")
         with httpx.Client(verify=ssl.create_default_context(cafile=root)) as http:
-            for url, path in ((at["control"], "/v1/jobs"), (at["inference"], "/v2/models/stats")):
+            for url, path in ((at.api, "/v1/jobs"), (at.inference, "/v2/models/stats")):
                 assert http.get(url + path).status_code == 401
                 assert http.get(url + path, headers=headers).status_code == 200
-        listing = tieshare("models", "list", "--json", "--url", at["control"])
+        listing = tieshare("models", "list", "--json", "--url", at.api)
         environ = {"SSL_CERT_FILE": str(root), "PATH": ""}
         refused = subprocess.run(listing, env=environ, capture_output=True, text=True, check=False)
         assert refused.returncode == 2
@@ -117,9 +86,7 @@ def test_the_whole_service_with_keys_and_tls(
         environ |= {"TIESHARE_KEY": key}
         shown = subprocess.run(listing, env=environ, capture_output=True, text=True, check=True)
         assert shown.stdout.strip() == "[]"
-        with triton.InferenceServerClient(
-            at["rpc"], ssl=True, root_certificates=str(root)
-        ) as client:
+        with triton.InferenceServerClient(at.rpc, ssl=True, root_certificates=str(root)) as client:
             assert client.is_server_live()
             assert client.get_model_repository_index(headers=headers).models == []
 

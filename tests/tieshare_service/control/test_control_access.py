@@ -9,22 +9,9 @@ import pytest
 
 from tieshare_service.access import Role
 from tieshare_service.control.services import Services
-from tieshare_service.database import open_database
-from tieshare_service.keys import Keys
 from tieshare_service.settings import Settings
 
 Serve = Callable[[Settings], tuple[httpx.Client, Services]]
-
-
-@pytest.fixture
-def texts(settings: Settings) -> dict[Role, str]:
-    """A key of each role, made before the API starts."""
-    engine = open_database(settings.database)
-    keys = Keys(engine, lambda: 1.0)
-    roles: tuple[Role, ...] = ("admin", "submit", "infer")
-    made = {role: keys.create(role)[1] for role in roles}
-    engine.dispose()
-    return made
 
 
 @pytest.fixture

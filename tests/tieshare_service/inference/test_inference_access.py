@@ -14,10 +14,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from tieshare_service.access import Role
-from tieshare_service.database import open_database
 from tieshare_service.inference.access import Access
 from tieshare_service.inference.app import Extras
-from tieshare_service.keys import Keys
 from tieshare_service.settings import Settings
 
 Publish = Callable[[str, int, onnx.ModelProto | bytes], Path]
@@ -31,16 +29,6 @@ LOAD = "/v2/repository/models/digits/load"
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", require_keys=True)
-
-
-@pytest.fixture
-def texts(settings: Settings) -> dict[Role, str]:
-    engine = open_database(settings.database)
-    keys = Keys(engine, time.time)
-    roles: tuple[Role, ...] = ("admin", "submit", "infer")
-    made = {role: keys.create(role)[1] for role in roles}
-    engine.dispose()
-    return made
 
 
 @pytest.fixture
