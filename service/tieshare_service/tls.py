@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tieshare_service.errors import SettingsError
 from tieshare_service.settings import Settings
@@ -35,3 +36,8 @@ class Tls:
                 where="tls_certificate",
             ) from error
         return found
+
+
+def for_uvicorn(tls: Tls | None) -> dict[str, Any]:
+    """Its options, none where there is no certificate."""
+    return {} if tls is None else {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}

@@ -48,10 +48,9 @@ def api(settings: Settings, tied_to_stdin: bool) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        ssl_certfile=None if tls is None else tls.certificate,
-        ssl_keyfile=None if tls is None else tls.key,
         # Streams of events have no end of their own.
         timeout_graceful_shutdown=STREAMS_END_S,
+        **load("tieshare_service.tls:for_uvicorn")(tls),
     )
 
 

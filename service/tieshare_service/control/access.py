@@ -49,6 +49,5 @@ class OnlyWithKey:
 def _key_of(scope: Scope, services: Services) -> Key | None:
     if services.guard is None:
         return None
-    sent = Headers(scope=scope).get("Authorization")
-    group = control_group(scope["path"])
-    return services.guard.check(group, None if sent is None else sent.encode("latin-1"))
+    sent = dict(scope["headers"]).get(b"authorization")
+    return services.guard.check(control_group(scope["path"]), sent)

@@ -12,7 +12,7 @@ from tieshare_service.inference.protocol import Protocol
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.settings import Settings
-from tieshare_service.tls import Tls
+from tieshare_service.tls import Tls, for_uvicorn
 
 if TYPE_CHECKING:  # what most processes need not load, or can't
     from tieshare_service.inference.access import Access
@@ -76,8 +76,7 @@ def config_of(app: App, host: str, port: int, tls: Tls | None = None) -> uvicorn
         lifespan="on",
         server_header=False,
         proxy_headers=False,  # nothing depends on where a request comes from
-        ssl_certfile=None if tls is None else tls.certificate,
-        ssl_keyfile=None if tls is None else tls.key,
+        **for_uvicorn(tls),
     )
 
 
