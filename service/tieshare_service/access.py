@@ -1,6 +1,7 @@
 """Who may do what: four groups of operations, three roles, and what belongs to which.
 
-A path or a method that stands in no table is nobody's: it is refused, unless nothing answers there.
+What stands in no table is not open by mistake: of the control API it is an admin's alone, and of the
+inference endpoint it is not answered at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -125,5 +126,5 @@ class NotAllowed(Refused):
 
 
 def control_group(path: str) -> Group:
-    """Of a path of the control API; an unknown one is answered with 404 in any case."""
-    return CONTROL.get(path.split("/", 2)[1] if path.startswith("/") else "", "open")
+    """Of a path of the control API; one that stands in no table is an admin's alone."""
+    return CONTROL.get(path.split("/", 2)[1] if path.startswith("/") else "", "manage")

@@ -46,6 +46,11 @@ def test_a_path_is_not_opened_by_how_it_is_written() -> None:
         assert control_group(path) == "work"
 
 
+def test_what_stands_in_no_table_is_not_open() -> None:
+    for path in ("/", "", "*", "/v2/models", "//v1/models", "/V1/models", "/later"):
+        assert control_group(path) == "manage"
+
+
 def test_every_route_of_the_inference_endpoint_belongs_to_a_group() -> None:
     assert set(INFERENCE) == set(ENDPOINTS)
     opened = {path for path, group in INFERENCE.items() if group == "open"}
