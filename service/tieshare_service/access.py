@@ -1,7 +1,7 @@
 """Who may do what: four groups of operations, three roles, and what belongs to which.
 
-What stands in no table is not open by mistake: of the control API it is an admin's alone, and of the
-inference endpoint it is not answered at all.
+What stands in no table is not open by mistake: of the control API it is an admin's alone, and of
+the inference endpoint it gets no answer.
 """
 
 from collections.abc import Mapping, Sequence
