@@ -96,6 +96,7 @@ class Gate:
         self._memory_bytes = memory_bytes
         self._seconds = seconds
         self._slots = asyncio.Semaphore(_PARALLEL)
+        self._told = False
 
     async def read(self, kind: Kind, path: Path) -> Card:
         """What the file is, as plain data.
@@ -146,6 +147,10 @@ class Gate:
             _log.error("the gate broke, exit code %d: %s", code, err.decode(errors="replace"))
             raise GateBroken("uploads can't be read at the moment")
         answer = json.loads(out)
+        if answer.get("missing") and not self._told:
+            self._told = True
+            missing = " and ".join(answer["missing"])
+            _log.warning("uploads are read without %s, which this system lacks", missing)
         if "costly" in answer:
             raise self._too_costly(kind, answer["costly"])
         if "error" in answer:

@@ -2,11 +2,14 @@
 
 Standard input holds the request, ``{kind, path, memory_bytes, seconds}``; standard output gets
 one JSON object, ``{card}``, ``{error: {type, message, where}}`` for an error that the file's owner
-can mend, or ``{costly}`` where memory ran out. What else can end it is the parent's to judge:
+can mend, or ``{costly}`` where memory ran out, each with what the system lacks to confine it in
+``missing``. What else can end it is the parent's to judge:
 a signal, or an exit code above 0 from a reader that failed on something it did not foresee.
+Should a file take the process over, that can read this file and what is installed, and say so.
 """
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -15,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from tieshare.errors import TieshareError
+from tieshare_service.confine import confine
 
+_MOST_FILES = 64  # open at a time
 UNFORESEEN = 3  # exit code: the reader raised something that is no TieshareError
 
 
@@ -23,8 +28,10 @@ def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
     describe = _READERS[request["kind"]]()
+    path = Path(request["path"])
     _limit(request["memory_bytes"], request["seconds"])
-    json.dump(_answer(describe, Path(request["path"])), sys.stdout)
+    missing = confine([path, *_needed()])
+    json.dump(_answer(describe, path) | {"missing": missing}, sys.stdout)
 
 
 def _answer(describe: Callable[[Path], object], path: Path) -> dict[str, Any]:
@@ -70,8 +77,16 @@ def _limit(memory_bytes: int, seconds: float) -> None:
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, _MOST_FILES),
     ):
         resource.setrlimit(what, (value, value))
+
+
+def _needed() -> list[Path]:
+    """What Python and its libraries read on the way: themselves, and what machine this is."""
+    places = [*sys.path, sys.prefix, sys.base_prefix, "/lib", "/lib64", "/usr/lib", "/usr/share"]
+    machine = ["/dev/null", "/dev/urandom", "/etc/ld.so.cache", "/proc/cpuinfo", "/proc/meminfo"]
+    return [Path(one) for one in (*places, *machine, f"/proc/{os.getpid()}", "/sys/devices/system")]
 
 
 def _plain(card: object) -> Any:

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -133,6 +134,45 @@ def test_how_the_child_ends_is_told_apart(
     monkeypatch.setattr(sys, "executable", str(stub))
     with pytest.raises(error):
         read("models", model_bytes)
+
+
+def test_a_system_that_cannot_confine_the_child_is_told_of_once(
+    read: Callable[..., Card],
+    model_bytes: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stub = tmp_path / "python"
+    stub.write_text('#!/bin/sh\nread -r _\necho \'{"card": {}, "missing": ["seccomp"]}\'\n')
+    stub.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stub))
+    assert read("models", model_bytes) == {}
+    assert "without seccomp" in caplog.text
+
+
+def test_the_child_reads_the_upload_and_what_is_installed_and_no_more(tmp_path: Path) -> None:
+    upload, other = tmp_path / "upload", tmp_path / "other"
+    for path in (upload, other):
+        path.write_text("here")
+    code = (
+        "import tieshare_service.gate_child as child\n"
+        "child._READERS['models'] = lambda: lambda path: print(path.read_text()) or"
+        " print(path.with_name('other').read_text())\n"
+        "child.main()"
+    )
+    request = {"kind": "models", "path": str(upload), "memory_bytes": ROOMY, "seconds": 30}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Landlock" in done.stdout:
+        pytest.skip("this system has no Landlock")
+    assert done.stdout.split() == ["here"]
+    assert "PermissionError" in done.stderr
 
 
 def test_many_files_are_read_two_at_a_time(model_bytes: bytes, tmp_path: Path) -> None:
