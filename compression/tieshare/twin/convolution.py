@@ -14,6 +14,7 @@ from tieshare.twin.windows import Sizes, Window, halves, pad, windows_of
 
 # By spatial axes.
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_EVERY = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}  # of one entry each: so many steps on
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -23,11 +24,16 @@ def _conv(node: Node) -> Operation:
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         slide = slides(weight.shape[2:])
-        before, after = slide.padding(x.shape[2:])
-        if before != after:
+        (before, after), stride = slide.padding(x.shape[2:]), slide.stride
+        skips = slide.skips
+        if before != after or skips:
             x, before = pad(x, before, after), slide.none
+        if skips:
+            # Of less than 8 or 16 channels, oneDNN's gradient of these is wrong, hangs or writes
+            # behind its memory (its issue 6035); that of every window is right.
+            x, stride = _EVERY[len(stride)](x, 1, stride), slide.size
         convolution = _CONVOLUTIONS[len(slide.size)]
-        return convolution(x, weight, bias, slide.stride, before, slide.dilation, groups)
+        return convolution(x, weight, bias, stride, before, slide.dilation, groups)
 
     return run
 

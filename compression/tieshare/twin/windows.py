@@ -44,6 +44,11 @@ class Window:
         return any(d != 1 for d in self.dilation)
 
     @property
+    def skips(self) -> bool:
+        """Whether a window is one entry, and there are entries between two windows."""
+        return set(self.size) == {1} and set(self.stride) != {1}
+
+    @property
     def none(self) -> Sizes:
         """No padding at all."""
         return (0,) * len(self.size)

@@ -30,6 +30,9 @@ CONVOLUTIONS = [
     ('auto_pad = "VALID", dilations = [2, 1]', (8, 4, 3, 2)),
     ("group = 2, pads = [1, 1, 1, 1]", (8, 2, 3, 3)),
     ("group = 4", (8, 1, 3, 3)),
+    ("strides = [2, 3]", (8, 4, 1, 1)),
+    ("strides = [2, 1], pads = [1, 0, 0, 1]", (8, 4, 1, 1)),
+    ('auto_pad = "SAME_UPPER", strides = [2, 2]', (8, 4, 1, 1)),
 ]
 TRANSPOSED = [
     ("group = 1", (4, 6, 3, 2)),
@@ -65,6 +68,29 @@ def test_conv_transpose_computes_what_onnx_runtime_computes(
     groups = next((n for n in (2, 4) if f"group = {n}" in options), 1)
     stored = f"float{list(kernel)} k, float[{groups * kernel[1]}] c"
     agree(opset, f"y = ConvTranspose <{options}> (x, k, c)", draw(x=(2, 4, 6, 5)), stored)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7, 9, 15])
+def test_gradients_of_windows_of_one_entry_with_others_between_them(
+    from_text: Make, channels: int
+) -> None:
+    """Of so few channels oneDNN writes behind its memory (issue 6035), or hangs."""
+    twin = from_onnx(
+        from_text(f"""
+        <ir_version: 10, opset_import: ["" : 20]>
+        steps (float[N, {channels}, 16, 16] x) => (float[N, 11, 8, 8] y)
+        <float[11, {channels}, 1, 1] k> {{ y = Conv <strides = [2, 2]> (x, k) }}""")
+    )
+    k = twin.parameter("k")
+    x = torch.from_numpy(draw(x=(32, channels, 16, 16))["x"])
+    for _ in range(20):
+        twin.zero_grad()
+        twin(x.contiguous(memory_format=torch.channels_last)).square().sum().backward()
+    exact = k.detach().double().requires_grad_()
+    F.conv2d(x.double()[:, :, ::2, ::2], exact).square().sum().backward()
+    assert k.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(k.grad.double(), exact.grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
