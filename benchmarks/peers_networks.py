@@ -71,6 +71,6 @@ NETWORKS: Mapping[str, Network] = {
         retrain=3,
         sizes=(1.5, 2, 3),
         max_drop=0.02,
-        samples=20_000,
+        samples=10_000,
     ),
 }
