@@ -12,10 +12,11 @@ A name under ``blobs`` exists only when all of its bytes are on the disk: a file
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -84,14 +85,9 @@ class Blobs:
         self._tmp = root / "tmp"
 
     def clear_tmp(self) -> None:
-        """Forget the uploads that a stopped API left half way. Not beside another API.
-
-        Artifacts are a worker's to write, which may be at it: theirs go when they are old.
-        """
-        old = time.time() - _OLD_S
-        for path in self._tmp.glob("*"):
-            if path.name.startswith(_UPLOAD) or path.stat().st_mtime < old:
-                path.unlink(missing_ok=True)
+        """Remove what a stopped process left half way: nothing was written to it for an hour."""
+        for path in _old(self._tmp.glob("*")):
+            path.unlink(missing_ok=True)
 
     def try_writing(self) -> None:
         """Raise OSError where no file can be written."""
@@ -121,9 +117,10 @@ class Blobs:
         """Remove the file; no error if it is not there."""
         self.path(kind, blob_id).unlink(missing_ok=True)
 
-    def ids(self, kind: Kind) -> list[str]:
-        """The models or data sets that have a file."""
-        return sorted(path.stem for path in (self._blobs / kind).glob(f"*{_SUFFIX[kind]}"))
+    def ids(self, kind: Kind, *, old: bool = False) -> list[str]:
+        """The models or data sets that have a file, or have had one for an hour."""
+        paths = (self._blobs / kind).glob(f"*{_SUFFIX[kind]}")
+        return sorted(path.stem for path in (_old(paths) if old else paths))
 
     def put_artifact(self, job_id: str, name: str, data: bytes) -> Artifact:
         """Store one result of a job."""
@@ -143,6 +140,11 @@ class Blobs:
         """
         return self._blobs / "jobs" / artifact.job_id / artifact.sha256[:16] / artifact.name
 
+    def delete_artifacts(self, job_id: str) -> None:
+        """Remove all results of a job; no error if there are none."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._blobs / "jobs" / job_id)
+
     def _new_file(self, prefix: str) -> Path:
         self._tmp.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._tmp, prefix=prefix)
@@ -156,6 +158,14 @@ class Blobs:
         source.replace(target)
         for folder in (target.parent, *(folder.parent for folder in missing)):
             sync(folder)
+
+
+def _old(paths: Iterable[Path]) -> Iterator[Path]:
+    """Those that are an hour old; one that goes meanwhile is none of them."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - _OLD_S:
+                yield path
 
 
 async def _fill(path: Path, chunks: AsyncIterator[bytes], limit: int) -> Received:

@@ -1,6 +1,6 @@
 """Uploaded models and data sets: received, read by the gate, kept, listed, deleted."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -127,12 +127,23 @@ class Catalog(Generic[Record]):
             connection.execute(delete(table).where(table.c.id == upload_id))
         self._blobs.delete(self._sort.kind, upload_id)
 
+    def unused(self, before: float) -> Sequence[str]:
+        """Those that came before this time and that no job names, ended or not."""
+        table, named = self._sort.table, select(self._sort.used)
+        old = select(table.c.id).where(table.c.created_at < before, table.c.id.not_in(named))
+        with reading(self._engine) as connection:
+            return connection.scalars(old).all()
+
     def sweep(self) -> None:
-        """Remove files without a row, which a stopped process left. Not beside another API."""
+        """Remove old files without a row, which a stopped process left.
+
+        Others may be those of an upload whose row comes now.
+        """
         table = self._sort.table
+        left = self._blobs.ids(self._sort.kind, old=True)
         with reading(self._engine) as connection:
             known = set(connection.scalars(select(table.c.id)))
-        for upload_id in self._blobs.ids(self._sort.kind):
+        for upload_id in left:
             if upload_id not in known:
                 self._blobs.delete(self._sort.kind, upload_id)
 

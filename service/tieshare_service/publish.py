@@ -11,6 +11,7 @@ is put into service after that is one more.
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -66,6 +67,15 @@ class Publisher:
     def publish_other(self, job_id: str, name: str, model: bytes, point: Point) -> Served:
         """Serve another point as the next version; the job's newest where it is this point."""
         return self._put(self._reserve(job_id, served_name(name), point, again=False), model)
+
+    def withdraw(self, served: Served) -> None:
+        """Take a version out of service; no error if it is not there."""
+        folder = self._models_dir / served.name
+        hidden = folder / f".{served.version}.old"
+        with self._writing, suppress(FileNotFoundError):
+            shutil.rmtree(hidden, ignore_errors=True)
+            rename_synced(folder / str(served.version), hidden)
+            shutil.rmtree(hidden)
 
     def _reserve(self, job_id: str, name: str, point: Point, *, again: bool) -> Served:
         newest = select(versions).where(versions.c.job_id == job_id)

@@ -25,6 +25,10 @@ class Settings:
     ``heartbeat_s``       how often a worker beats; well below the lease.
     ``poll_s``            how often an idle worker looks for a job.
     ``max_attempts``      a job whose worker died so often is failed.
+    ``keep_days``         ended jobs, their results and uploads that no job names are removed after
+                          so many days; 0: never.
+    ``keep_versions``     so many of each served name outlast that, the newest, with their jobs; 0:
+                          all of them.
     ``stop_s``            between asking a training process to end and killing it.
     ``threads``           of one training process, and of one inference.
     ``inference_workers`` processes that share the inference ports; they share ``threads`` and
@@ -56,6 +60,8 @@ class Settings:
     heartbeat_s: float = 5.0
     poll_s: float = 0.2
     max_attempts: int = 5
+    keep_days: float = 0.0
+    keep_versions: int = 0
     stop_s: float = 2.0
     max_batch_rows: int = 64
     max_queue_delay_us: int = 0
@@ -88,7 +94,7 @@ class Settings:
         ):
             if not getattr(self, name) > 0:
                 raise SettingsError("must be above 0", where=name)
-        for name in ("stop_s", "max_queue_delay_us"):
+        for name in ("keep_days", "keep_versions", "stop_s", "max_queue_delay_us"):
             if not getattr(self, name) >= 0:
                 raise SettingsError("must be at least 0", where=name)
         if not self.lease_s >= 2 * self.heartbeat_s:

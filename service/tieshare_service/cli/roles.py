@@ -29,6 +29,8 @@ end_with_stdin_option = click.option(
     "max_upload_bytes",
     "gate_seconds",
     "gate_memory_bytes",
+    "keep_days",
+    "keep_versions",
     "require_keys",
     "tls_certificate",
     "tls_key",

@@ -21,6 +21,8 @@ from tieshare_service.settings import Settings
     "max_upload_bytes",
     "gate_seconds",
     "gate_memory_bytes",
+    "keep_days",
+    "keep_versions",
     "lease_s",
     "heartbeat_s",
     "poll_s",

@@ -26,6 +26,8 @@ HELP: Mapping[str, str] = {
     "heartbeat_s": "Seconds between two signs of life of a worker.",
     "poll_s": "Seconds between two looks for new work or new models.",
     "max_attempts": "A job whose worker died so often is failed.",
+    "keep_days": "Days after which ended jobs and uploads without a job are removed; 0: never.",
+    "keep_versions": "Newest versions of each served name that outlast that; 0: all.",
     "stop_s": "Seconds from asking a training process to end to killing it.",
     "max_batch_rows": "Samples of several inference requests that run together.",
     "max_queue_delay_us": "Microseconds that an inference request waits for others; usually 0.",

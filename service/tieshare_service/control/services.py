@@ -15,6 +15,7 @@ from tieshare_service.catalog import DATASETS, MODELS, Catalog
 from tieshare_service.control.counters import Counters
 from tieshare_service.database import open_database
 from tieshare_service.gate import Gate
+from tieshare_service.housekeeping import Housekeeping
 from tieshare_service.keys import Guard, Keys
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
@@ -43,7 +44,7 @@ class Services:
 
 @contextmanager
 def started(settings: Settings, counters: Counters) -> Iterator[Services]:
-    """Open the data folder, and clear away what a stopped process left half done."""
+    """Open the data folder, and keep it clear of what nobody needs."""
     engine = open_database(settings.database)
     blobs = Blobs(settings.data_dir)
     gate = Gate(settings.gate_memory_bytes, settings.gate_seconds)
@@ -60,11 +61,19 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
         guard=Guard(Keys(engine, time.time)) if guarded else None,
         counters=counters,
     )
+    housekeeping = Housekeeping(
+        engine,
+        blobs,
+        services.models,
+        services.datasets,
+        services.publisher,
+        services.audit,
+        settings.keep_days,
+        settings.keep_versions,
+    )
     try:
-        blobs.clear_tmp()
-        services.models.sweep()
-        services.datasets.sweep()
-        yield services
+        with housekeeping.running():
+            yield services
     finally:
         if services.guard is not None:
             services.guard.close()

@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import hashlib
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -238,9 +239,10 @@ def test_the_start_removes_what_a_killed_api_left(
     for path in (settings.tmp_dir / "upload-half", settings.blobs_dir / "models" / "mdl_x.onnx"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(model_bytes)
+        os.utime(path, (0, 0))
     serve(settings)
-    assert leftovers(settings) == []
-    assert list((settings.blobs_dir / "models").iterdir()) == []
+    _until(lambda: leftovers(settings) == [])
+    _until(lambda: list((settings.blobs_dir / "models").iterdir()) == [])
 
 
 def test_the_start_keeps_what_was_acknowledged(
