@@ -32,7 +32,7 @@ Kind = Literal["models", "datasets"]
 _SUFFIX: Mapping[Kind, str] = {"models": ".onnx", "datasets": ".npz"}
 _UPLOAD, _ARTIFACT = "upload-", "artifact-"  # how names in tmp begin
 _OLD_S = 3600.0
-_WRITE_BYTES = 1 << 20  # a hop to a thread costs as much as writing some 50 KB
+WRITE_BYTES = 1 << 20  # a hop to a thread costs as much as writing some 50 KB
 
 
 class BlobError(ServiceError):
@@ -97,7 +97,7 @@ class Blobs:
     async def receive(self, chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Received]:
         """Stream an upload to ``tmp``; at the end of the block it is gone unless it was kept.
 
-        Raises TooLarge at the first byte over ``limit``, and Empty.
+        Raises TooLarge at the first byte over ``limit``.
         """
         path = await run_sync(self._new_file, _UPLOAD)
         try:
@@ -185,11 +185,9 @@ async def _fill(path: Path, chunks: AsyncIterator[bytes], limit: int) -> Receive
             if size > limit:
                 raise TooLarge(limit)
             waiting += chunk
-            if len(waiting) >= _WRITE_BYTES:
+            if len(waiting) >= WRITE_BYTES:
                 await run_sync(write)
                 waiting = bytearray()
         await run_sync(write)
-        if size == 0:
-            raise Empty("the body has no bytes; send the file itself", where="body")
         await run_sync(os.fsync, file.fileno())
     return Received(path, digest.hexdigest(), size)

@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from sqlalchemy import Column, Engine, Table, delete, insert, select
 
 from tieshare_service import records
-from tieshare_service.blobs import Blobs, DigestMismatch, Kind, Received
+from tieshare_service.blobs import Blobs, DigestMismatch, Empty, Kind, Received
 from tieshare_service.database import reading
 from tieshare_service.errors import NoSuchDataset, NoSuchModel, NotFound, ServiceError
 from tieshare_service.gate import Card, Gate
@@ -85,10 +85,16 @@ class Catalog(Generic[Record]):
         Raises TooLarge, Empty, DigestMismatch, whatever the gate raises.
         """
         async with self._blobs.receive(new.chunks, new.limit) as upload:
-            if new.sha256 not in (None, upload.sha256):
-                raise DigestMismatch(f"the body has SHA-256 {upload.sha256}", where="body")
-            card = await self._gate.read(self._sort.kind, upload.path)
-            return await run_sync(self._keep, upload, new.name, card)
+            return await self.take(upload, new.name, new.sha256)
+
+    async def take(self, upload: Received, name: str | None, sha256: str | None) -> Record:
+        """Check what was received, and keep it. Raises Empty, DigestMismatch, and the gate's."""
+        if upload.bytes == 0:
+            raise Empty("the body has no bytes; send the file itself", where="body")
+        if sha256 not in (None, upload.sha256):
+            raise DigestMismatch(f"the body has SHA-256 {upload.sha256}", where="body")
+        card = await self._gate.read(self._sort.kind, upload.path)
+        return await run_sync(self._keep, upload, name, card)
 
     def get(self, upload_id: str) -> Record:
         """One by its id. Raises NoSuchModel, NoSuchDataset."""

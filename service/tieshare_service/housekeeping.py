@@ -18,6 +18,7 @@ from tieshare_service.blobs import Blobs
 from tieshare_service.catalog import Catalog, InUse
 from tieshare_service.database import reading
 from tieshare_service.errors import NotFound
+from tieshare_service.partial import Partials
 from tieshare_service.publish import Publisher, Served
 from tieshare_service.records import ENDED, DatasetRecord, ModelRecord, jobs, versions
 
@@ -39,6 +40,7 @@ class Housekeeping:
     blobs: Blobs
     models: Catalog[ModelRecord]
     datasets: Catalog[DatasetRecord]
+    partials: Partials
     publisher: Publisher
     audit: Audit
     keep_days: float
@@ -61,6 +63,7 @@ class Housekeeping:
         """All of it. An error is logged: the next time may be better."""
         try:
             self.blobs.clear_tmp()
+            self.partials.clear()
             self.models.sweep()
             self.datasets.sweep()
             if self.keep_days:

@@ -1,11 +1,11 @@
-"""Names of models, data sets, jobs and keys: a prefix that tells the kind and 100 random bits."""
+"""Names of models, jobs and the like: a prefix that tells the kind and 100 random bits."""
 
 import base64
 import re
 import secrets
 from typing import Literal
 
-Kind = Literal["mdl", "dat", "job", "key"]
+Kind = Literal["mdl", "dat", "job", "key", "upl"]
 
 CHARACTERS = 20
 

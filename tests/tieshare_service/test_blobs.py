@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tieshare_service.blobs import Blobs, Empty, Received, TooLarge
+from tieshare_service.blobs import Blobs, Received, TooLarge
 
 
 async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -76,12 +76,6 @@ def test_the_sender_is_not_listened_to_beyond_the_limit(tmp_path: Path) -> None:
     with pytest.raises(TooLarge):
         receive(Blobs(tmp_path), endless(), 1000)
     assert len(taken) == 11
-
-
-def test_an_upload_without_a_byte_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Empty):
-        receive(Blobs(tmp_path), stream(b"", b""), 10)
-    assert files(tmp_path) == []
 
 
 def test_clearing_tmp_leaves_what_was_written_to_within_the_hour(tmp_path: Path) -> None:

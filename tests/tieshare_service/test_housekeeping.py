@@ -14,6 +14,7 @@ from tieshare_service.database import open_database
 from tieshare_service.errors import NoSuchJob
 from tieshare_service.gate import Gate
 from tieshare_service.housekeeping import Housekeeping
+from tieshare_service.partial import Partials
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import NewJob, Queue
 
@@ -65,11 +66,14 @@ class House:
     def keep(self, days: float = 0.0, versions: int = 0) -> None:
         """Housekeeping, once."""
         gate = Gate(1, 1)
+        models = Catalog(MODELS, self.engine, self.blobs, gate, self.now)
+        datasets = Catalog(DATASETS, self.engine, self.blobs, gate, self.now)
         Housekeeping(
             self.engine,
             self.blobs,
-            Catalog(MODELS, self.engine, self.blobs, gate, self.now),
-            Catalog(DATASETS, self.engine, self.blobs, gate, self.now),
+            models,
+            datasets,
+            Partials(self.folder, {"models": models, "datasets": datasets}, 1, self.now),
             self.publisher,
             Audit(self.engine, self.now),
             days,

@@ -41,8 +41,8 @@ class Client:
             base_url=_checked(url), headers=headers, timeout=timeout_s, transport=http
         )
         self._transport = Transport(pool, retry or Retry(), sleep)
-        self.models: Stored[Model] = Stored(self._transport, ("models",), Model.from_json)
-        self.datasets: Stored[Dataset] = Stored(self._transport, ("datasets",), Dataset.from_json)
+        self.models: Stored[Model] = Stored(self._transport, "models", Model.from_json)
+        self.datasets: Stored[Dataset] = Stored(self._transport, "datasets", Dataset.from_json)
         self.jobs = Jobs(self._transport)
 
     def close(self) -> None:

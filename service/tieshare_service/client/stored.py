@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from tieshare_service.client.downloads import download
 from tieshare_service.client.files import Dataset, Model
 from tieshare_service.client.records import Json
+from tieshare_service.client.resumable import LARGE, Kind, send
 from tieshare_service.client.transport import Call, Transport
 from tieshare_service.client.uploads import OnBytes, Upload, ignore
 
@@ -16,11 +17,10 @@ T = TypeVar("T", bound=Model | Dataset)
 class Stored(Generic[T]):
     """One kind of uploaded file."""
 
-    def __init__(
-        self, transport: Transport, path: tuple[str, ...], reader: Callable[[Json], T]
-    ) -> None:
+    def __init__(self, transport: Transport, kind: Kind, reader: Callable[[Json], T]) -> None:
         self._transport = transport
-        self._path = path
+        self._kind: Kind = kind
+        self._path = (kind,)
         self._reader = reader
 
     def create(
@@ -29,12 +29,15 @@ class Stored(Generic[T]):
         """Upload a file, by its path, or bytes.
 
         Where ``name`` is left out it is the file's own without its ending; bytes are called by
-        their id. ``progress`` is called with (bytes sent, bytes in all). Raises Invalid where the
-        service refuses what the file holds, TooLarge, DigestMismatch, and OSError where the file
-        can't be read.
+        their id. A large file goes on where it was if the connection breaks. ``progress`` is
+        called with (bytes sent, bytes in all). Raises Invalid where the service refuses what the
+        file holds, TooLarge, DigestMismatch, and OSError where the file can't be read.
         """
         upload = Upload(source, progress)
-        stored = self._transport.read(upload.call(self._path, name), self._reader)
+        if upload.size < LARGE:
+            stored = self._transport.read(upload.call(self._path, name), self._reader)
+        else:
+            stored = self.get(send(self._transport, self._kind, upload, name))
         upload.check(stored.sha256)
         return stored
 

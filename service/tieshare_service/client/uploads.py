@@ -27,25 +27,30 @@ class Upload:
         )
         self._progress = progress
         self._digest = hashlib.sha256()
+        self._digested = 0
 
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes, from the start."""
-        self._digest = hashlib.sha256()
-        done = 0
-        for chunk in self._pieces():
-            self._digest.update(chunk)
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """The bytes from ``start`` on, up to which they have been sent before."""
+        done = start
+        for chunk in self._pieces(start):
+            self._digest.update(chunk[max(self._digested - done, 0) :])
             yield chunk
             done += len(chunk)
+            self._digested = max(self._digested, done)
             self._progress(done, self.size)
 
-    def call(self, path: tuple[str, ...], name: str | None) -> Call:
-        """The request that sends it, under ``name`` or the file's own without its ending."""
+    def params(self, name: str | None) -> dict[str, str | int]:
+        """What it is to be called: ``name``, or as the file is without its ending."""
         if name is None and isinstance(self.source, Path):
             name = self.source.stem
+        return {"name": name} if name else {}
+
+    def call(self, path: tuple[str, ...], name: str | None) -> Call:
+        """The one request that sends it all."""
         return Call(
             "POST",
             path,
-            params={"name": name} if name else {},
+            params=self.params(name),
             headers={
                 "Content-Length": str(self.size),
                 "Content-Type": "application/octet-stream",
@@ -60,11 +65,12 @@ class Upload:
                 f"the service stored {sha256}, sent was {self._digest.hexdigest()}"
             )
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self, start: int) -> Iterator[bytes]:
         if isinstance(self.source, bytes):
-            for start in range(0, self.size, CHUNK):
-                yield self.source[start : start + CHUNK]
+            for place in range(start, self.size, CHUNK):
+                yield self.source[place : place + CHUNK]
             return
         with self.source.open("rb") as file:
+            file.seek(start)
             while chunk := file.read(CHUNK):
                 yield chunk

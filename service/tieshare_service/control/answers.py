@@ -31,12 +31,17 @@ def _headers(**described: str) -> list[dict[str, Any]]:
 
 
 # What FastAPI does not see, for the handlers read the request themselves.
-RAW_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": _BINARY},
-    "parameters": _headers(
-        Repr_Digest="`sha-256=:BASE64:` of the file (RFC 9530); refused where it is another's"
-    ),
-}
+def raw_body(media_type: str, *, required: bool = True, digest: bool = False) -> dict[str, Any]:
+    """Bytes of a file; ``digest``: of the whole of it, so that it may be sent along."""
+    content = {media_type: _BINARY["application/octet-stream"]}
+    described: dict[str, Any] = {"requestBody": {"required": required, "content": content}}
+    if digest:
+        described["parameters"] = _headers(
+            Repr_Digest="`sha-256=:BASE64:` of the file (RFC 9530); refused where it is another's"
+        )
+    return described
+
+
 CONDITIONS: dict[str, Any] = {
     "parameters": _headers(
         Range="one range of bytes; several are answered with the whole file",

@@ -14,6 +14,7 @@ from tieshare_service.control import (
     metrics,
     models,
     problems,
+    resumable,
 )
 from tieshare_service.control.access import OnlyWithKey
 from tieshare_service.control.counters import Counters, CountRequests
@@ -22,7 +23,7 @@ from tieshare_service.control.requests import only_known_parameters
 from tieshare_service.control.services import started
 from tieshare_service.settings import Settings
 
-_VERSIONED = (models, datasets, jobs, events, artifacts)
+_VERSIONED = (models, datasets, resumable, jobs, events, artifacts)
 
 
 def create_app(settings: Settings) -> FastAPI:

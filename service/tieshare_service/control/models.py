@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from tieshare_service.control import schemas
-from tieshare_service.control.answers import CONDITIONS, RAW_BODY, file, header, problems
+from tieshare_service.control.answers import CONDITIONS, file, header, problems, raw_body
 from tieshare_service.control.downloads import download
 from tieshare_service.control.requests import PageSize, PageToken, PathModel, UploadName
 from tieshare_service.control.services import Parts
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 @router.post(
     "",
     status_code=201,
-    openapi_extra=RAW_BODY,
+    openapi_extra=raw_body("application/octet-stream", digest=True),
     responses={
         201: {"headers": header("Location", "where the model is")},
         **problems(400, 413, 415, 503),

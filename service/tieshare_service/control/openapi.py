@@ -20,6 +20,7 @@ field, node, array or byte that is wrong.
 _TAGS = [
     {"name": "models", "description": "trained networks, ONNX"},
     {"name": "datasets", "description": "what they are trained and tested on, npz"},
+    {"name": "uploads", "description": "models and data sets that come in several requests"},
     {"name": "jobs", "description": "compressions"},
     {"name": "artifacts", "description": "the files that a job has made"},
     {"name": "system", "description": "for probes and monitoring"},

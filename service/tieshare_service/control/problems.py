@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from tieshare.errors import TieshareError
-from tieshare_service import access, blobs, catalog, errors, gate
+from tieshare_service import access, blobs, catalog, errors, gate, partial
 from tieshare_service.control import errors as requests
 from tieshare_service.control.recipes import TIE_TAGS
 
@@ -37,6 +37,8 @@ STATUSES: Mapping[type, int] = {
     gate.Unreadable: 422,
     gate.GateBroken: 503,
     catalog.InUse: 409,
+    partial.PartialError: 409,
+    partial.LengthMismatch: 400,
     access.NoKey: 401,
     access.NotAllowed: 403,
     requests.RequestError: 400,

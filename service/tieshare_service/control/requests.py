@@ -7,13 +7,15 @@ from fastapi import Header, Path, Query, Request
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from tieshare_service import ids
+from tieshare_service.blobs import Kind
 from tieshare_service.control.errors import UnknownParameter
 from tieshare_service.control.recipes import WHOLE, Closed, JobRecipe, JobTarget
 from tieshare_service.errors import NoSuchDataset, NoSuchJob, NoSuchModel, NotFound
+from tieshare_service.partial import NoSuchUpload
 from tieshare_service.publish import Point, ServedFile
 from tieshare_service.submission import Asked
 
-_LARGEST_SEQ = 2**63 - 1  # of the database
+_LARGEST = 2**63 - 1  # of the database
 _MOST_POINTS = 1_000_000
 
 
@@ -36,9 +38,12 @@ ModelId = Annotated[str, _known("mdl", NoSuchModel), _shape("mdl")]
 DatasetId = Annotated[str, _known("dat", NoSuchDataset), _shape("dat")]
 JobId = Annotated[str, _known("job", NoSuchJob), _shape("job")]
 
+UploadId = Annotated[str, _known("upl", NoSuchUpload), _shape("upl")]
+
 PathModel = Annotated[ModelId, Path(alias="id")]
 PathDataset = Annotated[DatasetId, Path(alias="id")]
 PathJob = Annotated[JobId, Path(alias="id")]
+PathUpload = Annotated[UploadId, Path(alias="id")]
 
 UploadName = Annotated[
     str | None,
@@ -47,6 +52,22 @@ UploadName = Annotated[
         description="what to call it; its id where this is left out",
         pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
     ),
+]
+UploadKind = Annotated[Kind, Query(alias="kind", description="what the file is")]
+UploadComplete = Annotated[
+    str,
+    Header(
+        alias="Upload-Complete",
+        description="`?1` with the last bytes, `?0` where more will come",
+        pattern=r"^\?[01]$",
+    ),
+]
+UploadOffset = Annotated[
+    int, Header(alias="Upload-Offset", ge=0, le=_LARGEST, description="where these bytes belong")
+]
+UploadLength = Annotated[
+    int | None,
+    Header(alias="Upload-Length", ge=0, le=_LARGEST, description="bytes of the whole file"),
 ]
 PageSize = Annotated[int, Query(ge=1, le=1000)]
 PageToken = Annotated[
@@ -60,13 +81,13 @@ IdempotencyKey = Annotated[
         pattern=r"^[\x21-\x7e]{1,255}$",
     ),
 ]
-LastSeen = Annotated[int, Query(ge=0, le=_LARGEST_SEQ, description="the last event seen")]
+LastSeen = Annotated[int, Query(ge=0, le=_LARGEST, description="the last event seen")]
 LastEventId = Annotated[
     int | None,
     Header(
         alias="Last-Event-ID",
         ge=0,
-        le=_LARGEST_SEQ,
+        le=_LARGEST,
         description="of a broken stream; wins over `after`",
     ),
 ]

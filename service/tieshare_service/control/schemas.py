@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from tieshare_service import publish, records
+from tieshare_service.blobs import Kind
+from tieshare_service.partial import Partial
 from tieshare_service.records import EventType, Status
 from tieshare_service.submission import Plan
 
@@ -73,6 +75,31 @@ class Dataset(_Upload):
     def of(cls, record: records.DatasetRecord) -> "Dataset":
         """The answer for a record."""
         return cls.model_validate({**record.card, **cls.columns(record)})
+
+
+class Upload(BaseModel):
+    """A file on its way in, or what became of it."""
+
+    id: str
+    kind: Kind
+    name: str | None
+    offset: int = Field(description="how many bytes are on the service's disk")
+    length: int | None = Field(description="how many there are, where that is known")
+    made: str | None = Field(description="id of the model or data set that it became")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, partial: Partial, offset: int) -> "Upload":
+        """The answer for an upload with so many bytes."""
+        return cls(
+            id=partial.id,
+            kind=partial.kind,
+            name=partial.name,
+            offset=offset,
+            length=partial.length,
+            made=partial.made,
+            created_at=_time(partial.created_at),
+        )
 
 
 class Progress(BaseModel):

@@ -17,6 +17,7 @@ from tieshare_service.database import open_database
 from tieshare_service.gate import Gate
 from tieshare_service.housekeeping import Housekeeping
 from tieshare_service.keys import Guard, Keys
+from tieshare_service.partial import Partials
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import DatasetRecord, ModelRecord
@@ -35,6 +36,7 @@ class Services:
     blobs: Blobs
     models: Catalog[ModelRecord]
     datasets: Catalog[DatasetRecord]
+    partials: Partials
     queue: Queue
     publisher: Publisher
     audit: Audit
@@ -49,12 +51,20 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
     blobs = Blobs(settings.data_dir)
     gate = Gate(settings.gate_memory_bytes, settings.gate_seconds)
     guarded = settings.needs_keys(settings.host)
+    models = Catalog(MODELS, engine, blobs, gate, time.time)
+    datasets = Catalog(DATASETS, engine, blobs, gate, time.time)
     services = Services(
         settings=settings,
         engine=engine,
         blobs=blobs,
-        models=Catalog(MODELS, engine, blobs, gate, time.time),
-        datasets=Catalog(DATASETS, engine, blobs, gate, time.time),
+        models=models,
+        datasets=datasets,
+        partials=Partials(
+            settings.data_dir,
+            {"models": models, "datasets": datasets},
+            settings.max_upload_bytes,
+            time.time,
+        ),
         queue=Queue(engine, time.time, max_attempts=settings.max_attempts),
         publisher=Publisher(engine, settings.models_dir),
         audit=Audit(engine, time.time),
@@ -64,8 +74,9 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
     housekeeping = Housekeeping(
         engine,
         blobs,
-        services.models,
-        services.datasets,
+        models,
+        datasets,
+        services.partials,
         services.publisher,
         services.audit,
         settings.keep_days,

@@ -22,6 +22,14 @@ def new_upload(request: Request, name: str | None, limit: int) -> NewUpload:
     Raises UnsupportedMediaType for a form or a coded body, TooLarge where Content-Length already
     says so, BadHeader.
     """
+    length = request.headers.get("Content-Length", "")
+    if length.isdecimal() and (len(length) > _MOST_DIGITS or int(length) > limit):
+        raise TooLarge(limit)
+    return NewUpload(body(request), limit, name, announced_sha256(request))
+
+
+def body(request: Request) -> AsyncIterator[bytes]:
+    """The bytes, to be read later. Raises UnsupportedMediaType for a form or a coded body."""
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.strip().lower() != "identity":
         raise UnsupportedMediaType(
@@ -34,10 +42,7 @@ def new_upload(request: Request, name: str | None, limit: int) -> NewUpload:
             "the body is a form; send the bytes of the file alone (curl --data-binary @FILE)",
             where="Content-Type",
         )
-    length = request.headers.get("Content-Length", "")
-    if length.isdecimal() and (len(length) > _MOST_DIGITS or int(length) > limit):
-        raise TooLarge(limit)
-    return NewUpload(_chunks(request), limit, name, _announced_sha256(request))
+    return _chunks(request)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -48,7 +53,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         raise Disconnected("the connection ended before the body did", where="body") from error
 
 
-def _announced_sha256(request: Request) -> str | None:
+def announced_sha256(request: Request) -> str | None:
     """The SHA-256 in Repr-Digest or Content-Digest, in hexadecimal; the body has one form only."""
     for name in ("Repr-Digest", "Content-Digest"):
         field = request.headers.get(name, "")

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from tieshare import errors as library
-from tieshare_service import access, blobs, catalog, errors, gate, keys
+from tieshare_service import access, blobs, catalog, errors, gate, keys, partial
 from tieshare_service.control import errors as requests
 from tieshare_service.control import problems
 from tieshare_service.control.app import create_app
@@ -31,6 +31,11 @@ EXPECTED: dict[type[Exception], int] = {
     gate.DatasetUnreadable: 422,
     gate.GateBroken: 503,
     catalog.InUse: 409,
+    partial.NoSuchUpload: 404,
+    partial.OffsetMismatch: 409,
+    partial.LengthMismatch: 400,
+    partial.UploadBusy: 409,
+    partial.UploadComplete: 409,
     access.NoKey: 401,
     access.NotAllowed: 403,
     keys.NoSuchKey: 404,
