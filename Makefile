@@ -13,7 +13,7 @@ bin := $(VENV)/bin
 comma := ,
 installed := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: install demo serve test check format bench openapi clean
+.PHONY: install demo serve test check format bench fuzz openapi clean
 
 install: $(installed)
 
@@ -53,6 +53,14 @@ bench: install
 	$(bin)/python -m benchmarks.stability
 	$(bin)/python -m benchmarks.stage1
 	$(bin)/python -m benchmarks.peers
+
+# A million runs of each: make fuzz RUNS=1000000
+RUNS ?= 100000
+fuzz:
+	$(MAKE) install EXTRAS=$(EXTRAS),fuzz
+	for target in model dataset binary json upload; do \
+	    $(bin)/python -m tests.fuzz $$target -runs=$(RUNS) || exit 1; \
+	done
 
 openapi: install
 	$(bin)/python -m tieshare_service.openapi
