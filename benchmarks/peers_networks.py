@@ -65,7 +65,7 @@ NETWORKS: Mapping[str, Network] = {
     "resnet20": Network(
         build=resnet20.resnet20,
         data=lambda seed: resnet20.images(CIFAR, seed),
-        dense=Cycle(12, 0.2, Augment(shift=4, flip=True), adam=False),
+        dense=Cycle(8, 0.2, Augment(shift=4, flip=True), adam=False),
         tune_rate=0.05,
         path=10,
         retrain=3,
