@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
 
 from tieshare_service.control import schemas
@@ -53,7 +54,8 @@ async def create_upload(
     Go on with PATCH, ask with HEAD how far it is. One that stands still for a day is forgotten.
     """
     chunks = body(request)
-    partial = parts.partials.create(kind, name, length, announced_sha256(request))
+    sha256 = announced_sha256(request)
+    partial = await run_sync(parts.partials.create, kind, name, length, sha256)
     try:
         partial, offset = await _append(parts, partial.id, 0, chunks, complete)
     except BaseException:  # who asked has no id yet to go on with
