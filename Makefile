@@ -13,7 +13,7 @@ bin := $(VENV)/bin
 comma := ,
 installed := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: install demo serve test check format bench fuzz openapi clean
+.PHONY: install demo serve test check format bench chaos fuzz openapi clean
 
 install: $(installed)
 
@@ -61,6 +61,9 @@ fuzz:
 	for target in model dataset binary json upload; do \
 	    $(bin)/python -m tests.fuzz $$target -runs=$(RUNS) || exit 1; \
 	done
+
+chaos: install
+	$(bin)/python -m tests.chaos
 
 openapi: install
 	$(bin)/python -m tieshare_service.openapi

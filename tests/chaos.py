@@ -1,0 +1,213 @@
+"""A service whose processes are killed at random, and users who go on: ``make chaos``.
+
+    python -m tests.chaos [--runs 500] [--seed 0]
+
+In every run a model and a data set are uploaded in several requests and a job is submitted, while
+one process is killed by SIGKILL at a random moment: the API, the worker, the training process or
+the inference server. What users were promised has to hold each time:
+
+    what was acknowledged as uploaded is there, byte for byte
+    the job ends once, with one result; its events are 1, 2, 3, ... with no gap
+    every file of it passes its digest, and is the one that is served
+    the served model answers
+
+Training takes a second and changes nothing; everything else is the service as users start it. A
+job whose training process was killed fails, as it says, and is retried.
+"""
+
+import argparse
+import hashlib
+import io
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx
+import numpy as np
+import psutil
+from tests import hostile
+from tests.serving import Serving, serving
+
+from tieshare_service.client import Client, ClientError, Job, Retry, stored
+
+RUNNER = """
+import time
+from pathlib import Path
+from tieshare.progress import Progress
+
+class Result:
+    def __init__(self, model):
+        self.model = model
+
+    def save(self, folder):
+        (folder / "report.json").write_text("{}")
+        for name in ("shared.onnx", "tied.onnx"):
+            (folder / name).write_bytes(self.model)
+
+def compress(model, data, recipe, listener, checkpoint_dir):
+    done = checkpoint_dir / "done"
+    first = int(done.read_text()) if done.exists() else 0
+    for epoch in range(first, 10):
+        time.sleep(0.1)
+        (checkpoint_dir / "new").write_text(str(epoch + 1))
+        (checkpoint_dir / "new").replace(done)
+        listener(Progress("path", epoch + 1, 10))
+    return Result(Path(model).read_bytes())
+"""
+SETTINGS = {
+    "TIESHARE_RUNNER": "chaos_runner:compress",
+    "TIESHARE_LEASE_S": "1",
+    "TIESHARE_HEARTBEAT_S": "0.2",
+    "TIESHARE_POLL_S": "0.05",
+    "TIESHARE_MAX_ATTEMPTS": "100",
+}
+ROLES = ("api", "worker", "child", "inference")
+LATEST_S = 4.5  # after the start of a run, which takes about as long
+PATIENCE_S = 60.0
+PATIENT = Retry(attempts=40, first_s=0.1, longest_s=1.0)
+
+
+def main() -> None:
+    """Kill, and count what happened."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    draw, seen = random.Random(flags.seed), Counter[str]()  # noqa: S311
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "chaos_runner.py").write_text(RUNNER)
+        os.environ.update(SETTINGS, PYTHONPATH=folder)
+        with serving(Path(folder) / "data") as service, patch.object(stored, "LARGE", 1):
+            for number in range(1, flags.runs + 1):
+                role, at = draw.choice(ROLES), draw.uniform(0, LATEST_S)
+                seen[_run(service, number, role, at)] += 1
+                if number % 10 == 0 or number == flags.runs:
+                    print(number, dict(sorted(seen.items())), flush=True)  # noqa: T201
+            _check_the_rest(Path(folder) / "data")
+    print("all that was promised held")  # noqa: T201
+
+
+def _run(service: Serving, number: int, role: str, at: float) -> str:
+    """What was killed, if anything of that kind was there."""
+    killed: list[str] = []
+    killer = threading.Timer(at, lambda: killed.append(role) if _kill(service, role) else None)
+    killer.start()
+    try:
+        name = f"net-{number}"
+        model = hostile.digits()
+        model.doc_string = name
+        content, data = model.SerializeToString(), _data(number)
+        with Client(service.api, retry=PATIENT) as client:
+            sent = client.models.create(content, name), client.datasets.create(data, name)
+            new = partial(client.jobs.submit, *(one.id for one in sent), name=name)
+            job = _ended(client, _insist(partial(new, idempotency_key=name)).id)
+            killer.join()
+            model_id, dataset_id = (one.id for one in sent)
+            for place, held in (f"models/{model_id}", content), (f"datasets/{dataset_id}", data):
+                assert _get(f"{service.api}/v1/{place}/content") == held
+            _check_job(service, job, content)
+    finally:
+        killer.join()
+    _until(lambda: _answers(service, name))
+    return killed[0] if killed else "none"
+
+
+def _kill(service: Serving, role: str) -> bool:
+    with suppress(LookupError, psutil.Error):
+        if role == "child":
+            (process,) = psutil.Process(service.pid("worker")).children()
+        else:
+            process = psutil.Process(service.pid(role))
+        process.send_signal(signal.SIGKILL)
+        return True
+    return False
+
+
+def _data(number: int) -> bytes:
+    file = io.BytesIO()
+    x = np.random.default_rng(number).normal(size=(60, 4)).astype(np.float32)
+    np.savez(file, x=x, y=np.arange(60) % 3)
+    return file.getvalue()
+
+
+def _ended(client: Client, job_id: str) -> Job:
+    """However often it has to be asked, and retried where its training process was killed."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up_at:
+        job = _insist(lambda: client.jobs.get(job_id))
+        if job.status == "succeeded":
+            return job
+        if job.status == "failed":
+            assert job.error is not None
+            assert job.error.type == "job-crashed", job.error
+            with suppress(ClientError):
+                client.jobs.retry(job_id)
+        time.sleep(0.05)
+    raise TimeoutError(f"{job_id} is {job.status}")
+
+
+def _insist(call: Callable[[], Job]) -> Job:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return call()
+        except ClientError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.1)
+
+
+def _check_job(service: Serving, job: Job, content: bytes) -> None:
+    place = f"{service.api}/v1/jobs/{job.id}"
+    events = httpx.get(f"{place}/events", params={"page_size": 1000}).json()["items"]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    statuses = [event["data"]["status"] for event in events if event["type"] == "status"]
+    assert (statuses.count("succeeded"), statuses[-1]) == (1, "succeeded")
+    files = httpx.get(f"{place}/artifacts").json()["items"]
+    assert {item["name"] for item in files} == {"report.json", "shared.onnx", "tied.onnx"}
+    for item in files:
+        found = _get(f"{place}/artifacts/{item['name']}")
+        assert hashlib.sha256(found).hexdigest() == item["sha256"]
+        assert item["name"] == "report.json" or found == content
+
+
+def _get(url: str) -> bytes:
+    answer = httpx.get(url)
+    answer.raise_for_status()
+    return answer.content
+
+
+def _answers(service: Serving, name: str) -> bool:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+    try:
+        url = f"{service.inference}/v2/models/{name}/infer"
+        answer = httpx.post(url, json={"inputs": [tensor]})
+    except httpx.TransportError:
+        return False
+    return answer.status_code == httpx.codes.OK and len(answer.json()["outputs"][0]["data"]) == 3
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
+def _check_the_rest(data: Path) -> None:
+    """Nothing half done is left; of each name there is one version."""
+    _until(lambda: not any((data / "work").iterdir()))
+    assert [path.name for path in (data / "models").glob("*/*/") if path.name != "1"] == []
+
+
+if __name__ == "__main__":
+    main()
