@@ -18,6 +18,7 @@ job whose training process was killed fails, as it says, and is retried.
 import argparse
 import hashlib
 import io
+import json
 import os
 import random
 import signal
@@ -29,6 +30,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 import httpx
@@ -63,6 +65,8 @@ def compress(model, data, recipe, listener, checkpoint_dir):
         listener(Progress("path", epoch + 1, 10))
     return Result(Path(model).read_bytes())
 """
+T = TypeVar("T")
+
 SETTINGS = {
     "TIESHARE_RUNNER": "chaos_runner:compress",
     "TIESHARE_LEASE_S": "1",
@@ -155,12 +159,13 @@ def _ended(client: Client, job_id: str) -> Job:
     raise TimeoutError(f"{job_id} is {job.status}")
 
 
-def _insist(call: Callable[[], Job]) -> Job:
+def _insist(call: Callable[[], T]) -> T:
+    """However often: what was killed comes back."""
     give_up_at = time.monotonic() + PATIENCE_S
     while True:
         try:
             return call()
-        except ClientError:
+        except (ClientError, httpx.TransportError):
             if time.monotonic() > give_up_at:
                 raise
             time.sleep(0.1)
@@ -168,11 +173,11 @@ def _insist(call: Callable[[], Job]) -> Job:
 
 def _check_job(service: Serving, job: Job, content: bytes) -> None:
     place = f"{service.api}/v1/jobs/{job.id}"
-    events = httpx.get(f"{place}/events", params={"page_size": 1000}).json()["items"]
+    events = json.loads(_get(f"{place}/events?page_size=1000"))["items"]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     statuses = [event["data"]["status"] for event in events if event["type"] == "status"]
     assert (statuses.count("succeeded"), statuses[-1]) == (1, "succeeded")
-    files = httpx.get(f"{place}/artifacts").json()["items"]
+    files = json.loads(_get(f"{place}/artifacts"))["items"]
     assert {item["name"] for item in files} == {"report.json", "shared.onnx", "tied.onnx"}
     for item in files:
         found = _get(f"{place}/artifacts/{item['name']}")
@@ -181,7 +186,7 @@ def _check_job(service: Serving, job: Job, content: bytes) -> None:
 
 
 def _get(url: str) -> bytes:
-    answer = httpx.get(url)
+    answer = _insist(partial(httpx.get, url))
     answer.raise_for_status()
     return answer.content
 
