@@ -94,8 +94,13 @@ def test_every_network_trains_in_mixed_precision(name: str) -> None:
         )
 
     exact = gradient()
-    with torch.autocast("cpu", torch.bfloat16):
-        mixed = gradient()
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = gradient()
+    except RuntimeError as error:
+        if "could not create a primitive descriptor" in str(error):
+            pytest.skip("this processor has no bfloat16 for a node of this network")
+        raise
     assert mixed.dtype == exact.dtype
     assert torch.cosine_similarity(mixed, exact, dim=0) > 0.98
     assert mixed.norm() / exact.norm() == pytest.approx(1, abs=0.1)
