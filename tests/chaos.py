@@ -38,6 +38,7 @@ import numpy as np
 import psutil
 from tests import hostile
 from tests.serving import Serving, serving
+from tests.waiting import until
 
 from tieshare_service.client import Client, ClientError, Job, Retry, stored
 
@@ -121,7 +122,7 @@ def _run(service: Serving, number: int, role: str, at: float) -> str:
             _check_job(service, job, content)
     finally:
         killer.join()
-    _until(lambda: _answers(service, name))
+    until(lambda: _answers(service, name), PATIENCE_S)
     return killed[0] if killed else "none"
 
 
@@ -201,16 +202,9 @@ def _answers(service: Serving, name: str) -> bool:
     return answer.status_code == httpx.codes.OK and len(answer.json()["outputs"][0]["data"]) == 3
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
-
-
 def _check_the_rest(data: Path) -> None:
     """Nothing half done is left; of each name there is one version."""
-    _until(lambda: not any((data / "work").iterdir()))
+    until(lambda: not any((data / "work").iterdir()), PATIENCE_S)
     assert [path.name for path in (data / "models").glob("*/*/") if path.name != "1"] == []
 
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 from anyio.to_thread import run_sync
 
-from tieshare_service.durable import sync, write_synced
+from tieshare_service.durable import sync, write_synced, write_whole
 from tieshare_service.errors import ServiceError
 from tieshare_service.records import Artifact
 
@@ -176,9 +176,7 @@ async def _fill(path: Path, chunks: AsyncIterator[bytes], limit: int) -> Receive
 
         def write() -> None:
             digest.update(waiting)
-            view = memoryview(waiting)
-            while view:
-                view = view[file.write(view) :]
+            write_whole(file, waiting)
 
         async for chunk in chunks:
             size += len(chunk)

@@ -1,7 +1,15 @@
 """What has to be on the disk before a name may point to it."""
 
 import os
+from io import FileIO
 from pathlib import Path
+
+
+def write_whole(file: FileIO, data: bytes | bytearray) -> None:
+    """All of it; one call of an unbuffered file may write less."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def write_synced(path: Path, data: bytes) -> None:

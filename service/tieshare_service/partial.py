@@ -30,7 +30,7 @@ from anyio.to_thread import run_sync
 from tieshare.errors import TieshareError
 from tieshare_service.blobs import WRITE_BYTES, Kind, Received, TooLarge
 from tieshare_service.catalog import Catalog
-from tieshare_service.durable import sync, write_synced
+from tieshare_service.durable import sync, write_synced, write_whole
 from tieshare_service.errors import NotFound, ServiceError
 from tieshare_service.gate import GateBroken
 from tieshare_service.ids import new_id
@@ -201,9 +201,7 @@ class Partials:
 
         def write() -> None:
             nonlocal waiting
-            view = memoryview(waiting)
-            while view:
-                view = view[file.write(view) :]
+            write_whole(file, waiting)
             waiting = bytearray()
 
         def settle() -> None:

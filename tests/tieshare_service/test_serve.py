@@ -14,6 +14,7 @@ import onnx
 import psutil
 import pytest
 from tests.serving import serving
+from tests.waiting import until
 
 from tieshare_service.errors import SettingsError
 from tieshare_service.serve import inference_roles, roles, to_environ, with_free_ports
@@ -92,7 +93,7 @@ def test_inference_processes_share_a_port_what_they_count_and_what_is_unloaded(
             """Over a connection of its own, which one of the processes gets."""
             return httpx.request(method, f"{url}{route}", json=content, timeout=10)
 
-        _until(lambda: all(_ready(ask) for _ in range(10)))
+        until(lambda: all(_ready(ask) for _ in range(10)), 20)
         for _ in range(40):
             assert ask("POST", "/v2/models/same/infer", body).status_code == 200
         for _ in range(4):
@@ -100,9 +101,9 @@ def test_inference_processes_share_a_port_what_they_count_and_what_is_unloaded(
             assert stats["inference_count"] == 40
             assert 'nv_inference_count{model="same",version="1"} 40' in ask("GET", "/metrics").text
         assert ask("POST", "/v2/repository/models/same/unload", {}).status_code == 200
-        _until(lambda: not any(_ready(ask) for _ in range(10)))
+        until(lambda: not any(_ready(ask) for _ in range(10)), 20)
         assert ask("POST", "/v2/repository/models/same/load", {}).status_code == 200
-        _until(lambda: all(_ready(ask) for _ in range(10)))
+        until(lambda: all(_ready(ask) for _ in range(10)), 20)
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
 
@@ -113,13 +114,6 @@ def test_inference_processes_share_a_port_what_they_count_and_what_is_unloaded(
 
 def _ready(ask: Callable[[str, str], httpx.Response]) -> bool:
     return ask("GET", "/v2/models/same/ready").status_code == 200
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

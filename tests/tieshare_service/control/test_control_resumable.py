@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.waiting import until
 
 from tieshare_service.control.services import Services
 from tieshare_service.gate import Gate, GateBroken
@@ -103,8 +104,8 @@ def test_what_came_before_the_connection_broke_is_kept(
         )
         line.sendall(head.encode() + model_bytes[:300])
         time.sleep(0.2)
-    _until(lambda: http.get(place).json()["offset"] == 300)
-    _until(lambda: append(http, place, 300, model_bytes[300:], LAST).status_code == 200)
+    until(lambda: http.get(place).json()["offset"] == 300)
+    until(lambda: append(http, place, 300, model_bytes[300:], LAST).status_code == 200)
     made = http.get(place).json()["made"]
     assert http.get(f"/v1/models/{made}/content").content == model_bytes
 
@@ -213,10 +214,3 @@ def test_one_that_stands_still_for_a_day_is_forgotten(
     services.partials.clear()
     assert refused(http.get(old)) == (404, "upload-not-found")
     assert http.get(new).status_code == 200
-
-
-def _until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -3,13 +3,13 @@ import base64
 import hashlib
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
 import pytest
+from tests.waiting import until
 
 from tieshare_service.control.app import create_app
 from tieshare_service.control.services import Services
@@ -220,8 +220,8 @@ def test_a_client_that_goes_away_in_the_middle_leaves_nothing(
     with socket.create_connection((http.base_url.host, http.base_url.port or 0)) as connection:
         head = "POST /v1/models HTTP/1.1\r\nHost: api\r\nContent-Length: 5000000\r\n\r\n"
         connection.sendall(head.encode() + bytes(2_000_000))
-        _until(lambda: len(leftovers(services.settings)) == 1)
-    _until(lambda: leftovers(services.settings) == [])
+        until(lambda: len(leftovers(services.settings)) == 1)
+    until(lambda: leftovers(services.settings) == [])
     assert http.get("/v1/models").json()["items"] == []
     assert http.get("/healthz").status_code == 200
 
@@ -241,8 +241,8 @@ def test_the_start_removes_what_a_killed_api_left(
         path.write_bytes(model_bytes)
         os.utime(path, (0, 0))
     serve(settings)
-    _until(lambda: leftovers(settings) == [])
-    _until(lambda: list((settings.blobs_dir / "models").iterdir()) == [])
+    until(lambda: leftovers(settings) == [])
+    until(lambda: list((settings.blobs_dir / "models").iterdir()) == [])
 
 
 def test_the_start_keeps_what_was_acknowledged(
@@ -252,10 +252,3 @@ def test_the_start_keeps_what_was_acknowledged(
     place = http.post("/v1/models", content=model_bytes).headers["Location"]
     again, _ = serve(settings)
     assert again.get(f"{place}/content").content == model_bytes
-
-
-def _until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
