@@ -214,7 +214,7 @@ class Partials:
                 if size > most:
                     waiting = bytearray()
                     await run_sync(file.truncate, start)
-                    raise LengthMismatch(most, size) if partial.length else TooLarge(most)
+                    raise TooLarge(most) if partial.length is None else LengthMismatch(most, size)
                 waiting += chunk
                 if len(waiting) >= WRITE_BYTES:
                     await run_sync(write)

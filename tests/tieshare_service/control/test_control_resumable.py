@@ -140,6 +140,7 @@ def test_more_bytes_than_announced_or_allowed_leave_it_as_it_was(
     assert refused(append(http, announced, 5, b"123456")) == (400, "upload-length-mismatch")
     assert refused(append(http, announced, 5, b"1234", LAST)) == (400, "upload-length-mismatch")
     assert http.get(announced).json()["offset"] == 9
+    assert refused(begin(http, b"1", Upload_Length="0")) == (400, "upload-length-mismatch")
     free = begin(http, b"12345").headers["Location"]
     assert refused(append(http, free, 5, bytes(996))) == (413, "body-too-large")
     assert http.get(free).json()["offset"] == 5
