@@ -3,6 +3,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DatabaseError
 
 from tieshare import errors as library
 from tieshare_service import access, blobs, catalog, errors, gate, keys, partial
@@ -150,18 +152,19 @@ def test_a_refused_field_is_told_in_words_of_json(
 
 
 def test_a_fault_of_our_own_says_nothing_about_the_inside(settings: Settings) -> None:
+    def fail(_: Connection) -> None:
+        raise DatabaseError("SELECT secret", None, OSError(f"{settings.data_dir} is broken"))
+
     async def ask() -> httpx.Response:
         app = create_app(settings)
         async with app.router.lifespan_context(app):
-            app.state.services.engine.dispose()
-            settings.database_file.write_bytes(b"no database")
-            for name in ("-wal", "-shm"):
-                settings.database_file.with_name(settings.database_file.name + name).unlink(
-                    missing_ok=True
-                )
+            engine = app.state.services.engine
+            event.listen(engine, "begin", fail)
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
-                return await client.get("/v1/models")
+                answer = await client.get("/v1/models")
+            event.remove(engine, "begin", fail)
+            return answer
 
     answer = asyncio.run(ask())
     assert answer.status_code == 500
