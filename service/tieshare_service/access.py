@@ -1,27 +1,30 @@
-"""Who may do what: four groups of operations, three roles, and what belongs to which.
+"""Who may do what: five groups of operations, three roles, and what belongs to which.
 
 What stands in no table is not open by mistake: of the control API it is an admin's alone, and of
 the inference endpoint it gets no answer.
 """
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, Literal
 
 from tieshare_service.errors import ServiceError
 
 Role = Literal["admin", "submit", "infer"]
-Group = Literal["open", "use", "work", "manage"]
+Group = Literal["open", "use", "work", "watch", "manage"]
 
 ROLES: Mapping[Group, frozenset[Role]] = {
     "use": frozenset({"admin", "submit", "infer"}),
     "work": frozenset({"admin", "submit"}),
+    "watch": frozenset({"admin", "submit", "infer"}),
     "manage": frozenset({"admin"}),
 }
-"""Who may: in the group ``open`` everyone, with no key at all."""
+"""Who may: in the group ``open`` everyone, with no key at all; ``watch`` tells of all tenants, so
+that it is for keys of none."""
 
 CONTROL: Mapping[str, Group] = {
     "v1": "work",
-    "metrics": "use",
+    "metrics": "watch",
     "healthz": "open",
     "readyz": "open",
     "openapi.json": "open",
@@ -34,7 +37,7 @@ INFERENCE: Mapping[str, Group] = {
     "/healthz": "open",
     "/readyz": "open",
     "/openapi.json": "open",
-    "/metrics": "use",
+    "/metrics": "watch",
     "/v2": "open",
     "/v2/health/live": "open",
     "/v2/health/ready": "open",
@@ -100,7 +103,8 @@ SECURITY: Mapping[str, Any] = {
 MAYBE_KEY: Sequence[Mapping[str, Any]] = ({}, {"key": []})
 REASONS: Mapping[str, str] = {
     "401": "a key is needed, and none that is in force was sent",
-    "403": "the key is for other things",
+    "403": "the key is for other things, or has as much as it may",
+    "429": "more requests in a minute than the key may make",
 }
 
 
@@ -123,6 +127,17 @@ class NotAllowed(Refused):
     """The key is in force, and is not for this."""
 
     type = "not-allowed"
+
+
+class TooManyRequests(Refused):
+    """The key has made as many in this minute as it may."""
+
+    type = "too-many-requests"
+
+    def __init__(self, most: int, seconds: float, key_id: str) -> None:
+        super().__init__(f"the key may make {most} requests in a minute", where=key_id)
+        self.retry_s = max(1, ceil(seconds))
+        self.headers = {"Retry-After": str(self.retry_s)}
 
 
 def control_group(path: str) -> Group:

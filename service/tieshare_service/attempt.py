@@ -135,9 +135,9 @@ class Attempt:
         report: Any = json.loads((self._spec.out / REPORT).read_bytes())
         # Points of a result that an earlier version left behind have no number.
         front = [point for point in report.get("front", []) if "point" in point]
-        served = self._tools.publisher.publish(
-            job.id, job.name, (self._spec.out / MODEL).read_bytes(), _chosen(front)
-        )
+        model = (self._spec.out / MODEL).read_bytes()
+        publish = self._tools.publisher.publish
+        served = publish(job.id, job.name, model, _chosen(front), job.tenant)
         if front and front != self._still_ours().front:
             self._queue.front(job.id, job.attempt, front)
         result = {

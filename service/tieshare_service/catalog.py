@@ -17,6 +17,7 @@ from tieshare_service.ids import Kind as Prefix
 from tieshare_service.ids import new_id
 from tieshare_service.pages import page
 from tieshare_service.records import ENDED, DatasetRecord, ModelRecord, from_row
+from tieshare_service.tenants import EVERYTHING, QuotaExceeded, Scope
 
 Record = TypeVar("Record", bound=ModelRecord | DatasetRecord)
 
@@ -63,7 +64,7 @@ class NewUpload:
 
 
 class Catalog(Generic[Record]):
-    """All models, or all data sets: a row and a file each."""
+    """All models, or all data sets: a row and a file each. ``scope``: of which those are seen."""
 
     def __init__(
         self,
@@ -72,23 +73,34 @@ class Catalog(Generic[Record]):
         blobs: Blobs,
         gate: Gate,
         now: Callable[[], float],
+        scope: Scope = EVERYTHING,
     ) -> None:
         self._sort = sort
         self._engine = engine
         self._blobs = blobs
         self._gate = gate
         self._now = now
+        self._scope = scope
+
+    def of(self, scope: Scope) -> "Catalog[Record]":
+        """What this one sees of it."""
+        made_of = self._sort, self._engine, self._blobs, self._gate, self._now
+        return Catalog(*made_of, scope)
 
     async def add(self, new: NewUpload) -> Record:
         """Receive, check and keep an upload; once it returns, nothing of it can be lost.
 
-        Raises TooLarge, Empty, DigestMismatch, whatever the gate raises.
+        Raises QuotaExceeded, TooLarge, Empty, DigestMismatch, whatever the gate raises.
         """
+        await run_sync(self.require_bytes, 1)
         async with self._blobs.receive(new.chunks, new.limit) as upload:
             return await self.take(upload, new.name, new.sha256)
 
     async def take(self, upload: Received, name: str | None, sha256: str | None) -> Record:
-        """Check what was received, and keep it. Raises Empty, DigestMismatch, and the gate's."""
+        """Check what was received, and keep it.
+
+        Raises QuotaExceeded, Empty, DigestMismatch, and the gate's.
+        """
         if upload.bytes == 0:
             raise Empty("the body has no bytes; send the file itself", where="body")
         if sha256 not in (None, upload.sha256):
@@ -96,11 +108,17 @@ class Catalog(Generic[Record]):
         card = await self._gate.read(self._sort.kind, upload.path)
         return await run_sync(self._keep, upload, name, card)
 
+    def require_bytes(self, more: int) -> None:
+        """Raise QuotaExceeded where so many more bytes would be too many."""
+        if self._scope.quotas.bytes is not None:
+            with self._engine.begin() as connection:
+                self._scope.require_bytes(connection, more)
+
     def get(self, upload_id: str) -> Record:
         """One by its id. Raises NoSuchModel, NoSuchDataset."""
         table = self._sort.table
         with reading(self._engine) as connection:
-            query = select(table).where(table.c.id == upload_id)
+            query = select(table).where(table.c.id == upload_id, self._scope.sees(table))
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise self._sort.missing(upload_id)
@@ -109,7 +127,8 @@ class Catalog(Generic[Record]):
     def list(self, page_size: int, page_token: str | None) -> tuple[list[Record], str | None]:
         """One page, newest first, and the token of the next. Raises BadPageToken."""
         table = self._sort.table
-        query = select(*(table.c[item.name] for item in fields(self._sort.record)))
+        columns = (table.c[item.name] for item in fields(self._sort.record))
+        query = select(*columns).where(self._scope.sees(table))
         with reading(self._engine) as connection:
             rows, token = page(connection, query, table.c.number, page_size, page_token)
         return [from_row(self._sort.record, row) for row in rows], token
@@ -124,8 +143,8 @@ class Catalog(Generic[Record]):
         user = select(jobs.c.id).where(self._sort.used == upload_id, jobs.c.status.not_in(ENDED))
         with self._engine.begin() as connection:
             # Locked before the jobs are looked at: a submission holds the same row.
-            row = select(table.c.id).where(table.c.id == upload_id).with_for_update()
-            if connection.scalars(row).one_or_none() is None:
+            row = select(table.c.id).where(table.c.id == upload_id, self._scope.sees(table))
+            if connection.scalars(row.with_for_update()).one_or_none() is None:
                 raise self._sort.missing(upload_id)
             job_id = connection.scalars(user.limit(1)).one_or_none()
             if job_id is not None:
@@ -165,6 +184,12 @@ class Catalog(Generic[Record]):
         )
         # The file first: a row is never without one.
         self._blobs.keep(upload, self._sort.kind, upload_id)
-        with self._engine.begin() as connection:
-            connection.execute(insert(self._sort.table).values(asdict(record)))
+        owner = {"tenant": self._scope.tenant, "key_id": self._scope.key_id}
+        try:
+            with self._engine.begin() as connection:
+                self._scope.require_bytes(connection, record.bytes)
+                connection.execute(insert(self._sort.table).values(asdict(record) | owner))
+        except QuotaExceeded:
+            self._blobs.delete(self._sort.kind, upload_id)
+            raise
         return record

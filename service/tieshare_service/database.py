@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tieshare_service.errors import SettingsError
-from tieshare_service.records import jobs, metadata, versions
+from tieshare_service.records import metadata
 from tieshare_service.upgrade import upgrade
 
 BUSY_SECONDS = 30
@@ -52,7 +52,7 @@ def open_database(where: Path | str) -> Engine:
         with engine.begin() as connection:
             alone(connection, "tables")
             metadata.create_all(connection)
-            upgrade(connection, jobs, versions)
+            upgrade(connection, metadata)
     except OperationalError as error:
         if engine.dialect.name == "sqlite":
             raise

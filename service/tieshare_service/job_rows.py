@@ -18,14 +18,17 @@ from tieshare_service.records import (
     jobs,
     models,
 )
+from tieshare_service.tenants import EVERYTHING, Scope
 
 COLUMNS = [jobs.c[item.name] for item in fields(Job)]
 FREE: Json = {"worker": None, "lease_until": None}
 
 
-def find(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
+def find(
+    connection: Connection, job_id: str, scope: Scope = EVERYTHING, *, lock: bool = False
+) -> Job:
     """The job, kept as it is until the transaction ends where ``lock``. Raises NoSuchJob."""
-    query = select(*COLUMNS).where(jobs.c.id == job_id)
+    query = select(*COLUMNS).where(jobs.c.id == job_id, scope.sees(jobs))
     row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if row is None:
         raise NoSuchJob(job_id)
@@ -82,13 +85,13 @@ def tell(connection: Connection, now: float, job_id: str, kind: EventType, data:
     connection.execute(insert(events).values(values))
 
 
-def require_uploads(connection: Connection, model_id: str, dataset_id: str) -> str:
+def require_uploads(connection: Connection, scope: Scope, model_id: str, dataset_id: str) -> str:
     """Keep both uploads from deletion until the transaction ends; gives the model's name.
 
     Raises NoSuchModel, NoSuchDataset.
     """
-    of_model = select(models.c.name).where(models.c.id == model_id)
-    of_dataset = select(datasets.c.id).where(datasets.c.id == dataset_id)
+    of_model = select(models.c.name).where(models.c.id == model_id, scope.sees(models))
+    of_dataset = select(datasets.c.id).where(datasets.c.id == dataset_id, scope.sees(datasets))
     name: str | None = connection.scalars(of_model.with_for_update(read=True)).one_or_none()
     if name is None:
         raise NoSuchModel(model_id)

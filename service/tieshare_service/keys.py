@@ -13,18 +13,20 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from tieshare_service.access import ROLES, Group, NoKey, NotAllowed, Role
+from tieshare_service.access import ROLES, Group, NoKey, NotAllowed, Role, TooManyRequests
 from tieshare_service.database import open_database, reading
 from tieshare_service.errors import NotFound, SettingsError
 from tieshare_service.ids import is_id, new_id
 from tieshare_service.records import from_row, keys
 from tieshare_service.settings import Settings
+from tieshare_service.tenants import UNLIMITED, Quotas, Scope, is_tenant
 
 FRESH_S = 1.0
 _MOST_SEEN = 10_000
@@ -44,13 +46,27 @@ class NoSuchKey(NotFound):
 
 @dataclass(frozen=True)
 class Key:
-    """One key without its secret. ``revoked_at``: None while it is in force."""
+    """One key without its secret.
+
+    ``revoked_at``: None while it is in force; ``tenant``: "" for none; ``max_...``: see Quotas.
+    """
 
     id: str
     role: Role
     name: str
     created_at: float
     revoked_at: float | None = None
+    tenant: str = ""
+    max_bytes: int | None = None
+    max_jobs: int | None = None
+    max_requests: int | None = None
+
+    @cached_property
+    def scope(self) -> Scope:
+        """What its holder sees: an admin of no tenant sees those of all."""
+        quotas = Quotas(self.max_bytes, self.max_jobs, self.max_requests)
+        whole = self.role == "admin" and not self.tenant
+        return Scope(self.tenant, self.id, whole, quotas)
 
 
 class Keys:
@@ -60,13 +76,21 @@ class Keys:
         self._engine = engine
         self._now = now
 
-    def create(self, role: Role, name: str = "") -> tuple[Key, str]:
-        """A new key, and the text by which its holder is known: it can't be had again."""
+    def create(
+        self, role: Role, name: str = "", tenant: str = "", quotas: Quotas = UNLIMITED
+    ) -> tuple[Key, str]:
+        """A new key, and the text by which its holder is known: it can't be had again.
+
+        ValueError: no such role, or nothing that a tenant may be called.
+        """
         if role not in get_args(Role):
             raise ValueError(role)
-        key = Key(new_id("key"), role, name, self._now())
+        if tenant and not is_tenant(tenant):
+            raise ValueError(tenant)
+        most = {f"max_{of}": value for of, value in asdict(quotas).items()}
+        key = Key(new_id("key"), role, name, self._now(), tenant=tenant, **most)
         secret = secrets.token_urlsafe(32)
-        row = {**vars(key), "sha256": _digest(secret)}
+        row = {**asdict(key), "sha256": _digest(secret)}
         with self._engine.begin() as connection:
             connection.execute(insert(keys).values(row))
         return key, f"{key.id}.{secret}"
@@ -110,6 +134,14 @@ def check_there_is_one(settings: Settings, setting: Literal["host", "inference_h
         engine.dispose()
 
 
+@dataclass
+class _Made:
+    """Requests that a key has made, less those that time has given back."""
+
+    count: float
+    at: float
+
+
 class Guard:
     """Lets a request pass or not. The keys are read again every second, in a thread of its own.
 
@@ -120,6 +152,7 @@ class Guard:
         self._keys = keys
         self._known = keys.in_force()
         self._seen: dict[bytes, Key] = {}
+        self._made: dict[str, _Made] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True, name="keys")
         self._thread.start()
@@ -137,7 +170,25 @@ class Guard:
         if key.role not in ROLES[group]:
             needed = " or ".join(sorted(ROLES[group]))
             raise NotAllowed(f"a key with the role {key.role} may not; {needed} may", where=key.id)
+        if group == "watch" and key.tenant:
+            raise NotAllowed("this tells of all tenants; a tenant's key may not", where=key.id)
         return key
+
+    def count(self, key: Key) -> None:
+        """One request more of a key. As many as it may make in a minute can be had at once.
+
+        Raises TooManyRequests.
+        """
+        most = key.max_requests
+        if most is None:
+            return
+        now = time.monotonic()
+        made = self._made.setdefault(key.id, _Made(0.0, now))
+        made.count = max(0.0, made.count - (now - made.at) * most / 60)
+        made.at = now
+        if made.count + 1 > most:
+            raise TooManyRequests(most, (made.count + 1 - most) * 60 / most, key.id)
+        made.count += 1
 
     def close(self) -> None:
         """Read no more."""

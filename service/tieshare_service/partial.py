@@ -18,7 +18,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from io import FileIO
@@ -35,6 +35,7 @@ from tieshare_service.errors import NotFound, ServiceError
 from tieshare_service.gate import GateBroken
 from tieshare_service.ids import new_id
 from tieshare_service.records import DatasetRecord, ModelRecord
+from tieshare_service.tenants import EVERYTHING, Scope
 
 _OLD_S = 86_400.0  # without a new byte
 
@@ -100,10 +101,15 @@ class Partial:
     sha256: str | None
     created_at: float
     made: str | None = None
+    tenant: str = ""
+    key_id: str | None = None
 
 
 class Partials:
-    """All of them, in the folder ``partial`` of ``root``. ``limit``: bytes of one upload."""
+    """All of them, in the folder ``partial`` of ``root``.
+
+    ``limit``: bytes of one upload; ``scope``: of which those are seen.
+    """
 
     def __init__(
         self,
@@ -111,19 +117,32 @@ class Partials:
         catalogs: Mapping[Kind, Catalog[ModelRecord] | Catalog[DatasetRecord]],
         limit: int,
         now: Callable[[], float],
+        scope: Scope = EVERYTHING,
     ) -> None:
+        self._root = root
         self._folder = root / "partial"
         self._catalogs = catalogs
         self.limit = limit
         self._now = now
+        self._scope = scope
+
+    def of(
+        self,
+        scope: Scope,
+        catalogs: Mapping[Kind, Catalog[ModelRecord] | Catalog[DatasetRecord]],
+    ) -> "Partials":
+        """What this one sees of it; ``catalogs`` are its own."""
+        return Partials(self._root, catalogs, self.limit, self._now, scope)
 
     def create(
         self, kind: Kind, name: str | None, length: int | None, sha256: str | None
     ) -> Partial:
-        """An upload without a byte. Raises TooLarge where it says that it will be."""
+        """An upload without a byte. Raises QuotaExceeded, TooLarge where it says it will be."""
         if length is not None and length > self.limit:
             raise TooLarge(self.limit)
-        partial = Partial(new_id("upl"), kind, name, length, sha256, self._now())
+        self._require_bytes(kind, max(1, length or 0))
+        about = kind, name, length, sha256, self._now(), None
+        partial = Partial(new_id("upl"), *about, self._scope.tenant, self._scope.key_id)
         folder = self._folder / partial.id
         folder.mkdir(parents=True)
         self._bytes(partial).touch()
@@ -136,6 +155,8 @@ class Partials:
         try:
             about = (self._folder / upload_id / "about.json").read_bytes()
             partial = Partial(**orjson.loads(about))
+            if not self._scope.whole and partial.tenant != self._scope.tenant:
+                raise NoSuchUpload(upload_id)
             if partial.made is not None:
                 return partial, partial.length or 0
             sync(self._bytes(partial))
@@ -145,6 +166,7 @@ class Partials:
 
     def delete(self, upload_id: str) -> None:
         """Forget it. Raises NoSuchUpload. What it became stays."""
+        self.get(upload_id)
         try:
             shutil.rmtree(self._folder / upload_id)
         except FileNotFoundError:
@@ -165,7 +187,7 @@ class Partials:
 
         All that comes before the connection breaks is kept. Where these are too many bytes it is
         as long as before; where they make a file that is refused it is gone.
-        Raises NoSuchUpload, PartialError, TooLarge, and what ``Catalog.take`` raises.
+        Raises NoSuchUpload, PartialError, QuotaExceeded, TooLarge, and what ``Catalog.take`` does.
         """
         partial, _ = await run_sync(self.get, upload_id)
         if partial.made is not None:
@@ -201,8 +223,9 @@ class Partials:
 
         def write() -> None:
             nonlocal waiting
-            write_whole(file, waiting)
-            waiting = bytearray()
+            coming, waiting = waiting, bytearray()
+            self._require_bytes(partial.kind, len(coming))
+            write_whole(file, coming)
 
         def settle() -> None:
             write()
@@ -239,6 +262,19 @@ class Partials:
         whole = replace(partial, length=size, made=record.id)
         await run_sync(self._write, whole)
         return whole
+
+    def _require_bytes(self, kind: Kind, more: int) -> None:
+        """Raise QuotaExceeded where so many more than those on the disk would be too many."""
+        if self._scope.quotas.bytes is not None and more:
+            self._catalogs[kind].require_bytes(more + sum(self._unfinished()))
+
+    def _unfinished(self) -> Iterator[int]:
+        """Bytes of those that are the key's."""
+        for folder in self._folder.glob("*"):
+            with suppress(NoSuchUpload):
+                partial, size = self.get(folder.name)
+                if partial.key_id == self._scope.key_id and partial.made is None:
+                    yield size
 
     def _bytes(self, partial: Partial) -> Path:
         return self._folder / partial.id / "bytes"

@@ -27,7 +27,7 @@ def publish_point(
         model = blobs.artifact_path(artifact).read_bytes()
     except FileNotFoundError as error:
         raise NoSuchBlob("its file is gone", where=artifact.name) from error
-    served = publisher.publish_other(job_id, job.name, model, point)
+    served = publisher.publish_other(job_id, job.name, model, point, job.tenant)
     queue.published(job_id, served, point)
     return served
 

@@ -22,6 +22,7 @@ from sqlalchemy import Engine, func, insert, select, update
 from tieshare_service.database import alone
 from tieshare_service.durable import rename_synced, sync, write_synced
 from tieshare_service.records import versions
+from tieshare_service.tenants import owned_name
 
 ServedFile = Literal["shared", "packed"]
 
@@ -60,13 +61,19 @@ class Publisher:
         # Of two threads with the same version one would sweep away what the other is writing.
         self._writing = Lock()
 
-    def publish(self, job_id: str, name: str, model: bytes, point: Point) -> Served:
+    def publish(
+        self, job_id: str, name: str, model: bytes, point: Point, tenant: str = ""
+    ) -> Served:
         """Serve a job's result as the next version of ``name``, or as the one it has already."""
-        return self._put(self._reserve(job_id, served_name(name), point, again=True), model)
+        served = owned_name(tenant, served_name(name))
+        return self._put(self._reserve(job_id, served, point, again=True), model)
 
-    def publish_other(self, job_id: str, name: str, model: bytes, point: Point) -> Served:
+    def publish_other(
+        self, job_id: str, name: str, model: bytes, point: Point, tenant: str = ""
+    ) -> Served:
         """Serve another point as the next version; the job's newest where it is this point."""
-        return self._put(self._reserve(job_id, served_name(name), point, again=False), model)
+        served = owned_name(tenant, served_name(name))
+        return self._put(self._reserve(job_id, served, point, again=False), model)
 
     def withdraw(self, served: Served) -> None:
         """Take a version out of service; no error if it is not there."""

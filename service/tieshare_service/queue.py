@@ -55,6 +55,7 @@ from tieshare_service.records import (
     from_row,
     jobs,
 )
+from tieshare_service.tenants import EVERYTHING, Scope
 
 _FRESH: Json = {
     "stage": None,
@@ -85,30 +86,48 @@ class NewJob:
 class Queue:
     """All that can happen to a job, each in one transaction with the event that tells it."""
 
-    def __init__(self, engine: Engine, now: Callable[[], float], *, max_attempts: int = 5) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        now: Callable[[], float],
+        *,
+        max_attempts: int = 5,
+        scope: Scope = EVERYTHING,
+    ) -> None:
         self._engine = engine
         self._now = now
         self._max_attempts = max_attempts
+        self._scope = scope
+
+    def of(self, scope: Scope) -> "Queue":
+        """What this one may see and do."""
+        return Queue(self._engine, self._now, max_attempts=self._max_attempts, scope=scope)
 
     # What a client may do.
 
     def submit(self, new: NewJob) -> Job:
         """Put a job in line; a key that came before with the same request gives that job again.
 
-        Raises NoSuchModel, NoSuchDataset, IdempotencyConflict.
+        Raises NoSuchModel, NoSuchDataset, IdempotencyConflict, QuotaExceeded.
         """
+        scope = self._scope
+        key = new.idempotency_key
+        if key is not None and scope.tenant:
+            key = f"{scope.tenant} {key}"  # by itself it has no space
         with self._engine.begin() as connection:
-            if new.idempotency_key is not None:
-                alone(connection, new.idempotency_key)
-                query = select(*COLUMNS).where(jobs.c.idempotency_key == new.idempotency_key)
+            if key is not None:
+                alone(connection, key)
+                query = select(*COLUMNS).where(jobs.c.idempotency_key == key)
                 first = connection.execute(query).mappings().one_or_none()
                 if first is not None:
                     if first["request_sha256"] != new.request_sha256:
-                        raise IdempotencyConflict(new.idempotency_key)
+                        raise IdempotencyConflict(new.idempotency_key or "")
                     return from_row(Job, first)
-            model_name = require_uploads(connection, new.model_id, new.dataset_id)
+            model_name = require_uploads(connection, scope, new.model_id, new.dataset_id)
+            scope.require_job(connection)
             now = self._now()
             values = asdict(new) | _FRESH | FREE
+            values |= {"idempotency_key": key, "tenant": scope.tenant, "key_id": scope.key_id}
             values |= {"id": new_id("job"), "name": new.name or model_name, "status": "queued"}
             values |= {"attempt": 0, "created_at": now, "updated_at": now}
             row = connection.execute(insert(jobs).values(values).returning(*COLUMNS))
@@ -119,13 +138,13 @@ class Queue:
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises NoSuchJob."""
         with reading(self._engine) as connection:
-            return find(connection, job_id)
+            return find(connection, job_id, self._scope)
 
     def list(
         self, status: Status | None = None, page_size: int = 50, page_token: str | None = None
     ) -> tuple[list[Job], str | None]:
         """One page of jobs, newest first, and the token of the next. Raises BadPageToken."""
-        query = select(*COLUMNS)
+        query = select(*COLUMNS).where(self._scope.sees(jobs))
         if status is not None:
             query = query.where(jobs.c.status == status)
         with reading(self._engine) as connection:
@@ -136,7 +155,7 @@ class Queue:
         """The events with ``seq > after``, oldest first. Raises NoSuchJob."""
         query = select(events).where(events.c.job_id == job_id, events.c.seq > after)
         with reading(self._engine) as connection:
-            find(connection, job_id)
+            find(connection, job_id, self._scope)
             rows = connection.execute(query.order_by(events.c.seq).limit(limit)).mappings()
             return [from_row(Event, row) for row in rows]
 
@@ -144,7 +163,7 @@ class Queue:
         """The files of a finished job, by name. Raises NoSuchJob."""
         query = select(artifacts).where(artifacts.c.job_id == job_id).order_by(artifacts.c.name)
         with reading(self._engine) as connection:
-            find(connection, job_id)
+            find(connection, job_id, self._scope)
             return [from_row(Artifact, row) for row in connection.execute(query).mappings()]
 
     def counts(self) -> dict[str, int]:
@@ -160,7 +179,7 @@ class Queue:
         """
         with self._engine.begin() as connection:
             now = self._now()
-            job = find(connection, job_id, lock=True)
+            job = find(connection, job_id, self._scope, lock=True)
             lost = job.lease_until is not None and job.lease_until <= now
             if job.status == "queued" or lost:
                 return end(connection, now, job_id, "cancelled", cancel_requested=True)
@@ -173,19 +192,20 @@ class Queue:
     def retry(self, job_id: str) -> Job:
         """Put a failed or cancelled job in line again; its events and its attempts go on.
 
-        Raises NoSuchJob, WrongState, NoSuchModel, NoSuchDataset.
+        Raises NoSuchJob, WrongState, NoSuchModel, NoSuchDataset, QuotaExceeded.
         """
         with self._engine.begin() as connection:
-            job = find(connection, job_id, lock=True)
+            job = find(connection, job_id, self._scope, lock=True)
             if job.status not in ("failed", "cancelled"):
                 raise WrongState(job_id, job.status, "retried")
-            require_uploads(connection, job.model_id, job.dataset_id)
+            require_uploads(connection, self._scope, job.model_id, job.dataset_id)
+            self._scope.require_job(connection)
             return move(connection, self._now(), job_id, "queued", **_FRESH)
 
     def published(self, job_id: str, served: Served, point: Point) -> None:
         """Record what is served now of a job that has a result; what it says already is no news."""
         with self._engine.begin() as connection:
-            job = find(connection, job_id, lock=True)
+            job = find(connection, job_id, self._scope, lock=True)
             result = job.result or {}
             if served.version > (result.get("served") or {"version": 0})["version"]:
                 changed = {"served": asdict(served)}

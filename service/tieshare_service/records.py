@@ -36,8 +36,17 @@ def _numbered(name: str, *columns: Column[Any] | Index) -> Table:
     return Table(name, metadata, number, key, *columns, sqlite_autoincrement=True)
 
 
+def _owner_columns() -> list[Column[Any]]:
+    """Whose it is: "" is no tenant, None was made with no key."""
+    return [
+        Column("tenant", String, nullable=False, server_default=""),
+        Column("key_id", String, index=True),
+    ]
+
+
 def _upload_columns() -> list[Column[Any]]:
     return [
+        *_owner_columns(),
         Column("name", String, nullable=False),
         Column("sha256", String, nullable=False),
         Column("bytes", BigInteger, nullable=False),
@@ -51,6 +60,7 @@ datasets = _numbered("datasets", *_upload_columns())
 
 jobs = _numbered(
     "jobs",
+    *_owner_columns(),
     Column("name", String, nullable=False),
     # No foreign keys: an ended job outlives what it was made from.
     Column("model_id", String, nullable=False),
@@ -121,6 +131,10 @@ keys = _numbered(
     Column("sha256", String, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("tenant", String, nullable=False, server_default=""),
+    Column("max_bytes", BigInteger),
+    Column("max_jobs", Integer),
+    Column("max_requests", Integer),
 )
 
 changes = Table(
@@ -162,7 +176,8 @@ class Job:
 
     ``attempt`` counts claims and fences writes: 0 before the first one. ``leases_lost`` counts
     the workers that died on it since it was queued. ``progress`` is {done, total, unit, eta_s},
-    ``error`` {type, message}, ``result`` {report, artifacts, served}.
+    ``error`` {type, message}, ``result`` {report, artifacts, served}; ``tenant`` "" where it
+    belongs to none.
     """
 
     id: str
@@ -188,6 +203,7 @@ class Job:
     started_at: float | None
     ended_at: float | None
     updated_at: float
+    tenant: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def test_every_route_of_the_control_api_belongs_to_a_group() -> None:
     assert {"/v1/models", "/v1/jobs/{id}/publish", "/metrics", "/docs"} <= found
     for path in found:
         assert path.split("/")[1] in CONTROL, path
-        expected = "open" if path in OPEN else "use" if path == "/metrics" else "work"
+        expected = "open" if path in OPEN else "watch" if path == "/metrics" else "work"
         assert control_group(path) == expected, path
 
 

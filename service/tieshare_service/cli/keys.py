@@ -16,8 +16,11 @@ from tieshare_service.cli.settings import settings_options
 from tieshare_service.database import open_database
 from tieshare_service.keys import Key, Keys
 from tieshare_service.settings import Settings
+from tieshare_service.tenants import LONGEST, Quotas, is_tenant
 
 T = TypeVar("T")
+
+_AT_LEAST_1 = click.IntRange(min=1)
 
 
 @click.group()
@@ -33,11 +36,29 @@ def keys() -> None:
     help="infer: ask served models. submit: that, uploads and jobs. admin: all.",
 )
 @click.option("--name", default="", help="Whose it is, for the list.")
+@click.option(
+    "--tenant",
+    default="",
+    callback=lambda _context, _option, text: _tenant(text),
+    help="It sees what this tenant has alone; without, an admin sees all, others what no tenant's "
+    "key made.",
+)
+@click.option("--max-bytes", "bytes_", type=_AT_LEAST_1, help="Of uploads and results it has here.")
+@click.option("--max-jobs", "jobs", type=_AT_LEAST_1, help="Of its jobs that have not ended.")
+@click.option("--max-requests", "requests", type=_AT_LEAST_1, help="In a minute, by each process.")
 @settings_options("data_dir", "database_url")
-def create(role: Role, name: str, settings: Settings) -> None:
+def create(
+    role: Role,
+    name: str,
+    tenant: str,
+    bytes_: int | None,
+    jobs: int | None,
+    requests: int | None,
+    settings: Settings,
+) -> None:
     """Make a key and print it; it can't be had again."""
     with _tables(settings) as (table, audit):
-        key, text = table.create(role, name)
+        key, text = table.create(role, name, tenant, Quotas(bytes_, jobs, requests))
         audit.add(None, "create_key", key.id)
     click.echo(text)
 
@@ -53,6 +74,10 @@ def list_keys(settings: Settings, as_json: bool) -> None:
         "id": lambda key: key.id,
         "role": lambda key: key.role,
         "name": lambda key: key.name,
+        "tenant": lambda key: key.tenant,
+        "bytes": lambda key: key.max_bytes,
+        "jobs": lambda key: key.max_jobs,
+        "requests": lambda key: key.max_requests,
         "created": lambda key: _time(key.created_at),
         "revoked": lambda key: _time(key.revoked_at),
     }
@@ -94,6 +119,14 @@ def _tables(settings: Settings) -> Iterator[tuple[Keys, Audit]]:
         yield Keys(engine, time.time), Audit(engine, time.time)
     finally:
         engine.dispose()
+
+
+def _tenant(text: str) -> str:
+    if text and not is_tenant(text):
+        raise click.BadParameter(
+            f"{text!r} is none: lower-case letters, digits and, between them, -; at most {LONGEST}"
+        )
+    return text
 
 
 def _show(found: Iterable[T], columns: Mapping[str, Callable[[T], object]], as_json: bool) -> None:

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tieshare_service.access import Refused, control_group
 from tieshare_service.control.problems import refusal
-from tieshare_service.control.services import Services
+from tieshare_service.control.services import KEY, Services
 from tieshare_service.keys import Key
 
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -31,6 +31,7 @@ class OnlyWithKey:
             answer.headers["Connection"] = "close"  # or the rest of an upload would be read
             await answer(scope, receive, send)
             return
+        scope[KEY] = key
         if scope["method"] in _READS:
             await self._app(scope, receive, send)
             return
@@ -50,4 +51,7 @@ def _key_of(scope: Scope, services: Services) -> Key | None:
     if services.guard is None:
         return None
     sent = dict(scope["headers"]).get(b"authorization")
-    return services.guard.check(control_group(scope["path"]), sent)
+    key = services.guard.check(control_group(scope["path"]), sent)
+    if key is not None:
+        services.guard.count(key)
+    return key

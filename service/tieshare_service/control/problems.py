@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from tieshare.errors import TieshareError
-from tieshare_service import access, blobs, catalog, errors, gate, partial
+from tieshare_service import access, blobs, catalog, errors, gate, partial, tenants
 from tieshare_service.control import errors as requests
 from tieshare_service.control.recipes import TIE_TAGS
 
@@ -41,6 +41,8 @@ STATUSES: Mapping[type, int] = {
     partial.LengthMismatch: 400,
     access.NoKey: 401,
     access.NotAllowed: 403,
+    access.TooManyRequests: 429,
+    tenants.QuotaExceeded: 403,
     requests.RequestError: 400,
     requests.UnknownParameter: 422,
     requests.UnsupportedMediaType: 415,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -16,12 +16,16 @@ from tieshare_service.control.counters import Counters
 from tieshare_service.database import open_database
 from tieshare_service.gate import Gate
 from tieshare_service.housekeeping import Housekeeping
-from tieshare_service.keys import Guard, Keys
+from tieshare_service.keys import Guard, Key, Keys
 from tieshare_service.partial import Partials
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import DatasetRecord, ModelRecord
 from tieshare_service.settings import Settings
+from tieshare_service.tenants import Scope
+
+KEY = "tieshare.key"
+"""In the scope of a request: whose it is, None where no key is needed."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,13 @@ class Services:
     audit: Audit
     guard: Guard | None
     counters: Counters
+
+    def of(self, scope: Scope) -> "Services":
+        """What this one sees of it."""
+        models, datasets = self.models.of(scope), self.datasets.of(scope)
+        partials = self.partials.of(scope, {"models": models, "datasets": datasets})
+        queue = self.queue.of(scope)
+        return replace(self, models=models, datasets=datasets, partials=partials, queue=queue)
 
 
 @contextmanager
@@ -93,7 +104,8 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
 
 def _services(request: Request) -> Services:
     services: Services = request.app.state.services
-    return services
+    key: Key | None = request.scope[KEY]
+    return services if key is None else services.of(key.scope)
 
 
 Parts = Annotated[Services, Depends(_services)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tieshare_service.access import INFERENCE, NoKey, Refused
+from tieshare_service.access import INFERENCE, NoKey, NotAllowed, Refused, TooManyRequests
 from tieshare_service.inference import errors
 from tieshare_service.inference.batching import Limits
 from tieshare_service.inference.core import Core
@@ -53,6 +53,7 @@ STATUSES: Mapping[type[errors.InferenceError], int] = {
     errors.Expired: 503,
     errors.ClientGone: 499,
 }
+REFUSALS: Mapping[type[Refused], int] = {NoKey: 401, NotAllowed: 403, TooManyRequests: 429}
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +120,8 @@ class App:
             headers = dict(scope["headers"])
             accepted = headers.get(b"accept-encoding", b"")
             try:
-                key = self.core.allow(INFERENCE[template], headers.get(b"authorization"))
+                sent = headers.get(b"authorization")
+                key = self.core.allow(INFERENCE[template], sent, model)
                 body = await self._body(headers, receive)
                 if body is None:
                     return
@@ -195,7 +197,9 @@ def refusal(error: Exception, of: str) -> Reply:
     if isinstance(error, errors.InferenceError):
         return _error(STATUSES[type(error)], error.message)
     if isinstance(error, Refused):
-        return _error(401 if isinstance(error, NoKey) else 403, error.message)
+        reply = _error(REFUSALS[type(error)], error.message)
+        reply.retry_s = getattr(error, "retry_s", reply.retry_s)
+        return reply
     _log.error("%s failed", of, exc_info=error)
     return _error(500, "internal error")
 
@@ -208,8 +212,8 @@ def headers_of(reply: Reply) -> Headers:
     ]
     if reply.json_length is not None:
         headers.append((b"inference-header-content-length", b"%d" % reply.json_length))
-    if reply.status == 503:
-        headers.append((b"retry-after", b"1"))
+    if reply.status in (429, 503):
+        headers.append((b"retry-after", b"%d" % reply.retry_s))
     if reply.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

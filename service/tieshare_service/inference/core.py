@@ -16,6 +16,7 @@ from tieshare_service.inference.errors import (
     ClientGone,
     Expired,
     InferenceError,
+    ModelNotFound,
     Overloaded,
     RunFailed,
 )
@@ -71,9 +72,25 @@ class Core:
     tracing: "Tracing | None" = None
     access: "Access | None" = None
 
-    def allow(self, group: Group, authorization: bytes | None) -> "Key | None":
-        """Whose request it is; None where no key is needed. Raises NoKey, NotAllowed."""
-        return None if self.access is None else self.access.guard.check(group, authorization)
+    def allow(self, group: Group, authorization: bytes | None, served: str = "") -> "Key | None":
+        """Whose request it is; None where no key is needed.
+
+        Raises NoKey, NotAllowed, TooManyRequests; ModelNotFound where the model is a tenant's that
+        the key does not see.
+        """
+        key = self.known(group, authorization, served)
+        if self.access is not None and key is not None:
+            self.access.guard.count(key)
+        return key
+
+    def known(self, group: Group, authorization: bytes | None, served: str = "") -> "Key | None":
+        """As ``allow``, of a request that is not counted yet."""
+        if self.access is None:
+            return None
+        key = self.access.guard.check(group, authorization)
+        if served and key is not None and not key.scope.asks(served):
+            raise ModelNotFound(f"no model {served!r}")
+        return key
 
     async def infer(
         self,

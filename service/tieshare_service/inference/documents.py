@@ -1,13 +1,17 @@
 """What the protocol tells about the server and its models: plain data, whatever carries it."""
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version as distribution_version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tieshare_service.inference.metrics import Metrics
 from tieshare_service.inference.model_config import config_of
-from tieshare_service.inference.repository import Repository
+from tieshare_service.inference.repository import Repository, Slot
 from tieshare_service.inference.types import TensorSpec
+
+if TYPE_CHECKING:  # what most processes need not load
+    from tieshare_service.keys import Key
 
 EXTENSIONS = (
     "binary_tensor_data",
@@ -46,25 +50,36 @@ def model_config(repository: Repository, name: str, version: str | None) -> Docu
 
 
 def statistics(
-    repository: Repository, metrics: Metrics, name: str, version: str | None
+    repository: Repository,
+    metrics: Metrics,
+    name: str,
+    version: str | None,
+    key: "Key | None" = None,
 ) -> Document:
-    """What was asked of the versions that answer: of all models, of one, or one version."""
+    """What was asked of the versions that answer: of all that the key sees, of one, one version."""
     if version is not None:
         ready = [(name, repository.get(name, version).version)]
     elif name:
         ready = [(name, found) for found in repository.ready_versions(name)]
     else:
-        ready = [(each, found) for each, found, slot in repository.index() if slot.model]
+        seen = _seen(repository, key)
+        ready = [(each, found) for each, found, slot in seen if slot.model]
     return {"model_stats": [metrics.of(*key).document(*key) for key in ready]}
 
 
-def index(repository: Repository, *, only_ready: bool) -> list[Document]:
-    """Every version in the folder and its state."""
+def index(repository: Repository, key: "Key | None" = None, *, only_ready: bool) -> list[Document]:
+    """Every version in the folder that the key sees, and its state."""
     return [
         {"name": name, "version": str(version), "state": slot.state, "reason": slot.reason}
-        for name, version, slot in repository.index()
+        for name, version, slot in _seen(repository, key)
         if slot.model or not only_ready
     ]
+
+
+def _seen(repository: Repository, key: "Key | None") -> Iterator[tuple[str, int, Slot]]:
+    for found in repository.index():
+        if key is None or key.scope.asks(found[0]):
+            yield found
 
 
 def _spec(spec: TensorSpec) -> Document:

@@ -42,12 +42,13 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer; ``json_length`` where bytes follow the JSON."""
+    """An answer; ``json_length`` where bytes follow the JSON, ``retry_s`` where it may be later."""
 
     status: int
     body: bytes
     content_type: bytes = _JSON
     json_length: int | None = None
+    retry_s: int = 1
 
 
 Endpoint = Callable[[Core, Call], Awaitable[Reply]]
@@ -105,7 +106,9 @@ def begin_infer(
     template, model, version = resolve(path)
     if template not in _INFER:
         return None
-    core.allow(INFERENCE[template], headers.get(b"authorization"))
+    key = core.known(INFERENCE[template], headers.get(b"authorization"), model)
+    if key is not None and key.max_requests is not None:
+        return None  # on the usual way it is counted, once
     return core.begin(model, version, partial(_request, headers, body), waiter)
 
 
@@ -116,14 +119,15 @@ def end_infer(core: Core, begun: Begun, ran: Ran | BaseException) -> Reply:
 
 async def model_statistics(core: Core, call: Call) -> Reply:
     """What was asked of the versions that answer: of all models, of one, or one version."""
-    found = documents.statistics(core.repository, await core.counted(), call.model, call.version)
+    counted = await core.counted()
+    found = documents.statistics(core.repository, counted, call.model, call.version, call.key)
     return _json(found)
 
 
 async def repository_index(core: Core, call: Call) -> Reply:
     """Every version in the folder and its state."""
     only_ready = wire.parse_index(call.body)
-    return _json(documents.index(core.repository, only_ready=only_ready))
+    return _json(documents.index(core.repository, call.key, only_ready=only_ready))
 
 
 async def load_model(core: Core, call: Call) -> Reply:

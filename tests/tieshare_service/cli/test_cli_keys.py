@@ -31,8 +31,27 @@ def test_a_key_is_made_listed_and_revoked(tieshare: Run, tmp_path: Path) -> None
     assert "revoke_key" in tieshare("audit", *at).stdout
 
 
+def test_a_key_of_a_tenant_has_its_limits(tieshare: Run, tmp_path: Path) -> None:
+    at = ("--data-dir", tmp_path / "data")
+    most = ("--max-bytes", 1000, "--max-jobs", 2, "--max-requests", 60)
+    made = tieshare("keys", "create", "--role", "submit", "--tenant", "acme-1", *most, *at)
+    assert made.exit_code == 0
+    (listed,) = json.loads(tieshare("keys", "list", "--json", *at).stdout)
+    assert listed["tenant"] == "acme-1"
+    assert [listed[f"max_{of}"] for of in ("bytes", "jobs", "requests")] == [1000, 2, 60]
+    assert "acme-1" in tieshare("keys", "list", *at).stdout
+
+
 @pytest.mark.parametrize(
-    "words", [("keys", "revoke", "key_x"), ("keys", "create", "--role", "root"), ("keys", "create")]
+    "words",
+    [
+        ("keys", "revoke", "key_x"),
+        ("keys", "create", "--role", "root"),
+        ("keys", "create"),
+        ("keys", "create", "--role", "infer", "--tenant", "a~b"),
+        ("keys", "create", "--role", "infer", "--tenant", "-a"),
+        ("keys", "create", "--role", "infer", "--max-jobs", "0"),
+    ],
 )
 def test_what_is_wrong_is_told_in_one_line(
     tieshare: Run, tmp_path: Path, words: tuple[str, ...]

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DatabaseError
 
 from tieshare import errors as library
-from tieshare_service import access, blobs, catalog, errors, gate, keys, partial
+from tieshare_service import access, blobs, catalog, errors, gate, keys, partial, tenants
 from tieshare_service.control import errors as requests
 from tieshare_service.control import problems
 from tieshare_service.control.app import create_app
@@ -40,6 +40,8 @@ EXPECTED: dict[type[Exception], int] = {
     partial.UploadComplete: 409,
     access.NoKey: 401,
     access.NotAllowed: 403,
+    access.TooManyRequests: 429,
+    tenants.QuotaExceeded: 403,
     keys.NoSuchKey: 404,
     requests.UnsupportedMediaType: 415,
     requests.UnknownParameter: 422,

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from google.protobuf.json_format import ParseDict
 
-from tieshare_service.access import RPC, NoKey, Refused
+from tieshare_service.access import RPC, NoKey, NotAllowed, Refused, TooManyRequests
 from tieshare_service.inference import documents, errors, fixed
 from tieshare_service.inference.core import Core
 from tieshare_service.inference.datatypes import TABLE
@@ -17,7 +17,7 @@ from tieshare_service.inference.rpc.messages import MESSAGES, chosen
 from tieshare_service.tls import Tls
 
 if TYPE_CHECKING:  # what most processes need not load
-    from tieshare_service.keys import Key
+    from tieshare_service import keys
 
 _SERVICE = "inference.GRPCInferenceService"
 _GRACE_S = 2.0
@@ -37,24 +37,30 @@ CODES: Mapping[type[errors.InferenceError], grpc.StatusCode] = {
     errors.Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ClientGone: grpc.StatusCode.CANCELLED,
 }
+REFUSALS: Mapping[type[Refused], grpc.StatusCode] = {
+    NoKey: grpc.StatusCode.UNAUTHENTICATED,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+    TooManyRequests: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 
 _log = logging.getLogger(__name__)
 
-Method = Callable[[Core, Any], Awaitable[Any]]
-Change = Callable[[Core, Any, "Key | None"], Awaitable[Any]]
-Answer = Callable[[Any, Any, "Key | None"], Awaitable[Any]]
-"""From a request, its context and whose it is."""
+Key: TypeAlias = "keys.Key | None"
+Method = Callable[[Core, Any, Key], Awaitable[Any]]
+"""From a request and whose it is."""
+Answer = Callable[[Any, Any, Key], Awaitable[Any]]
+"""The same beside its context."""
 
 
-async def _server_live(_core: Core, _request: Any) -> Any:
+async def _server_live(_core: Core, _request: Any, _key: Key) -> Any:
     return {"live": True}
 
 
-async def _server_ready(core: Core, _request: Any) -> Any:
+async def _server_ready(core: Core, _request: Any, _key: Key) -> Any:
     return {"ready": core.repository.ready}
 
 
-async def _model_ready(core: Core, request: Any) -> Any:
+async def _model_ready(core: Core, request: Any, _key: Key) -> Any:
     try:
         core.repository.get(request.name, request.version or None)
     except (errors.ModelNotFound, errors.ModelNotReady):
@@ -62,15 +68,15 @@ async def _model_ready(core: Core, request: Any) -> Any:
     return {"ready": True}
 
 
-async def _server_metadata(_core: Core, _request: Any) -> Any:
+async def _server_metadata(_core: Core, _request: Any, _key: Key) -> Any:
     return documents.server_metadata()
 
 
-async def _model_metadata(core: Core, request: Any) -> Any:
+async def _model_metadata(core: Core, request: Any, _key: Key) -> Any:
     return documents.model_metadata(core.repository, request.name, request.version or None)
 
 
-async def _model_config(core: Core, request: Any) -> Any:
+async def _model_config(core: Core, request: Any, _key: Key) -> Any:
     document = documents.model_config(core.repository, request.name, request.version or None)
     for tensor in (*document["input"], *document["output"]):
         tensor["data_type"] = _NUMBERS[tensor["data_type"]]
@@ -80,9 +86,10 @@ async def _model_config(core: Core, request: Any) -> Any:
     return {"config": document}
 
 
-async def _model_statistics(core: Core, request: Any) -> Any:
+async def _model_statistics(core: Core, request: Any, key: Key) -> Any:
     version = request.version or None
-    return documents.statistics(core.repository, await core.counted(), request.name, version)
+    counted = await core.counted()
+    return documents.statistics(core.repository, counted, request.name, version, key)
 
 
 async def _model_infer(core: Core, name: str, request: Any, context: Any) -> Any:
@@ -98,21 +105,21 @@ async def _model_infer(core: Core, name: str, request: Any, context: Any) -> Any
     )
 
 
-async def _repository_index(core: Core, request: Any) -> Any:
-    return {"models": documents.index(core.repository, only_ready=request.ready)}
+async def _repository_index(core: Core, request: Any, key: Key) -> Any:
+    return {"models": documents.index(core.repository, key, only_ready=request.ready)}
 
 
-async def _load(core: Core, request: Any, key: "Key | None") -> Any:
+async def _load(core: Core, request: Any, key: Key) -> Any:
     await core.load(request.model_name, request.parameters, key)
     return {}
 
 
-async def _unload(core: Core, request: Any, key: "Key | None") -> Any:
+async def _unload(core: Core, request: Any, key: Key) -> Any:
     await core.unload(request.model_name, key)
     return {}
 
 
-async def _trace_setting(core: Core, request: Any) -> Any:
+async def _trace_setting(core: Core, request: Any, _key: Key) -> Any:
     traced = fixed.trace_settings(traced=core.tracing is not None)
     settings = {name: _listed(value) for name, value in traced.items()}
     asked = {name: list(setting.value) or None for name, setting in request.settings.items()}
@@ -120,23 +127,23 @@ async def _trace_setting(core: Core, request: Any) -> Any:
     return {"settings": {name: {"value": value} for name, value in known.items()}}
 
 
-async def _log_settings(_core: Core, request: Any) -> Any:
+async def _log_settings(_core: Core, request: Any, _key: Key) -> Any:
     asked = {name: chosen(setting) for name, setting in request.settings.items()}
     known = fixed.unchanged(fixed.LOGGING, asked)
     return {"settings": {name: {_param(value): value} for name, value in known.items()}}
 
 
-async def _regions(_core: Core, request: Any) -> Any:
+async def _regions(_core: Core, request: Any, _key: Key) -> Any:
     if request.name:
         raise fixed.no_region(request.name)
     return {}
 
 
-async def _register(_core: Core, request: Any) -> Any:
+async def _register(_core: Core, request: Any, _key: Key) -> Any:
     raise fixed.no_region(request.name)
 
 
-async def _unregister(_core: Core, _request: Any) -> Any:
+async def _unregister(_core: Core, _request: Any, _key: Key) -> Any:
     return {}
 
 
@@ -149,6 +156,8 @@ METHODS: Mapping[str, Method] = {
     "ModelConfig": _model_config,
     "ModelStatistics": _model_statistics,
     "RepositoryIndex": _repository_index,
+    "RepositoryModelLoad": _load,
+    "RepositoryModelUnload": _unload,
     "TraceSetting": _trace_setting,
     "LogSettings": _log_settings,
     "SystemSharedMemoryStatus": _regions,
@@ -158,12 +167,6 @@ METHODS: Mapping[str, Method] = {
     "CudaSharedMemoryRegister": _register,
     "CudaSharedMemoryUnregister": _unregister,
 }
-
-CHANGES: Mapping[str, Change] = {
-    "RepositoryModelLoad": _load,
-    "RepositoryModelUnload": _unload,
-}
-"""Of which it is noted whose they are."""
 
 _NUMBERS = {type_name(datatype): number for number, datatype in enumerate(TABLE, start=1)}
 
@@ -181,7 +184,6 @@ class RpcServer:
         ]
         self._server = grpc.aio.server(options=options)
         answers = {name: _plain(core, method) for name, method in METHODS.items()}
-        answers |= {name: _noted(core, change) for name, change in CHANGES.items()}
         answers["ModelInfer"] = _inferring(core)
         handlers = {name: _unary(core, name, answer) for name, answer in answers.items()}
         handlers["ModelStreamInfer"] = _stream(core)
@@ -204,31 +206,26 @@ class RpcServer:
 
 
 def _plain(core: Core, method: Method) -> Answer:
-    """Of a method to which it is all the same what comes with a request."""
-    return lambda request, _context, _key: method(core, request)
-
-
-def _noted(core: Core, change: Change) -> Answer:
-    return lambda request, _context, key: change(core, request, key)
+    """Of a method to which its context is all the same."""
+    return lambda request, _context, key: method(core, request, key)
 
 
 def _inferring(core: Core) -> Answer:
     return lambda request, context, _key: _model_infer(core, "ModelInfer", request, context)
 
 
-def _allow(core: Core, name: str, context: Any) -> "Key | None":
+def _allow(core: Core, name: str, context: Any, request: Any) -> Key:
     """As ``Core.allow``; the key comes under the name that it has in HTTP."""
     if core.access is None:
         return None
     sent = dict(context.invocation_metadata()).get("authorization")
-    return core.allow(RPC[name], None if sent is None else str(sent).encode("latin-1", "replace"))
+    served = getattr(request, "model_name", "") or getattr(request, "name", "")
+    authorization = None if sent is None else str(sent).encode("latin-1", "replace")
+    return core.allow(RPC[name], authorization, served)
 
 
 def _code(error: errors.InferenceError | Refused) -> grpc.StatusCode:
-    if isinstance(error, errors.InferenceError):
-        return CODES[type(error)]
-    absent = isinstance(error, NoKey)
-    return grpc.StatusCode.UNAUTHENTICATED if absent else grpc.StatusCode.PERMISSION_DENIED
+    return REFUSALS[type(error)] if isinstance(error, Refused) else CODES[type(error)]
 
 
 def _unary(core: Core, name: str, method: Answer) -> Any:
@@ -236,7 +233,7 @@ def _unary(core: Core, name: str, method: Answer) -> Any:
 
     async def handle(request: Any, context: Any) -> Any:
         try:
-            answer = await method(request, context, _allow(core, name, context))
+            answer = await method(request, context, _allow(core, name, context, request))
         except (errors.InferenceError, Refused) as error:
             await context.abort(_code(error), error.message)
         except Exception:
@@ -258,7 +255,7 @@ def _stream(core: Core) -> Any:
 
     async def handle(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         try:
-            _allow(core, "ModelStreamInfer", context)
+            _allow(core, "ModelStreamInfer", context, None)
         except Refused as error:
             await context.abort(_code(error), error.message)
         async for request in requests:
@@ -274,8 +271,9 @@ def _stream(core: Core) -> Any:
 async def _streamed(core: Core, request: Any, context: Any, answer_class: Any) -> Any:
     """One answer of a stream, which goes on after an error."""
     try:
+        _allow(core, "ModelStreamInfer", context, request)
         answer = await _model_infer(core, "ModelStreamInfer", request, context)
-    except errors.InferenceError as error:
+    except (errors.InferenceError, Refused) as error:
         return _failed(request, error.message, answer_class)
     except Exception:
         _log.exception("ModelStreamInfer failed")
