@@ -19,7 +19,7 @@ import pytest
 from examples.networks.converted import from_text as _from_text
 from onnx import ModelProto
 
-pytest_plugins = ["tests.postgresql"]
+pytest_plugins = ["tests.objects", "tests.postgresql"]
 
 Make = Callable[[str], ModelProto]
 Samples = Callable[..., dict[str, np.ndarray]]

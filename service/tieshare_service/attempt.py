@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from tieshare_service.blobs import Blobs
+from tieshare_service.blobs import Blobs, upload_key
 from tieshare_service.child import Spec
 from tieshare_service.errors import LeaseLost
 from tieshare_service.publish import Point, Publisher
@@ -54,11 +54,13 @@ class Attempt:
         self._folder = folder
         self._spec = Spec(
             runner=tools.settings.runner,
-            model=str(tools.blobs.path("models", job.model_id).absolute()),
-            dataset=str(tools.blobs.path("datasets", job.dataset_id).absolute()),
+            model=upload_key("models", job.model_id),
+            dataset=upload_key("datasets", job.dataset_id),
             recipe=job.recipe,
             folder=str(folder),
             attempt=job.attempt,
+            data_dir=str(tools.settings.data_dir.absolute()),
+            blobs=tools.settings.blobs,
         )
 
     def run(self) -> None:
@@ -128,10 +130,10 @@ class Attempt:
     def _finish(self) -> Job:
         """Put the artifacts, publish the model, end the job; each can be done again."""
         job = self._job
-        self._queue.beat(job.id, job.attempt, self._settings.lease_s)
-        put = self._tools.blobs.put_artifact
-        paths = sorted(self._spec.out.iterdir())
-        made = [put(job.id, path.name, path.read_bytes()) for path in paths]
+        made = []
+        for path in sorted(self._spec.out.iterdir()):
+            self._queue.beat(job.id, job.attempt, self._settings.lease_s)
+            made.append(self._tools.blobs.put_artifact(job.id, path.name, path.read_bytes()))
         report: Any = json.loads((self._spec.out / REPORT).read_bytes())
         # Points of a result that an earlier version left behind have no number.
         front = [point for point in report.get("front", []) if "point" in point]

@@ -18,13 +18,13 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, func, select
 
 from tieshare_service import records
-from tieshare_service.blobs import Blobs, Kind
+from tieshare_service.blobs import Kind, artifact_key, upload_key
 from tieshare_service.durable import rename_synced, sync
 from tieshare_service.errors import ServiceError
 from tieshare_service.inference.folder import UNLOADED
@@ -122,7 +122,7 @@ def restore(source: Path, settings: Settings) -> Kept:
         if not database.is_file():
             raise NoBackup("there is no database in it", where=str(source))
         with _opened(database) as engine, engine.connect() as connection:
-            for path, sha256 in _named(connection, Blobs(found)):
+            for path, sha256 in _named(connection, replace(settings, data_dir=found).blobs_dir):
                 if not path.is_file() or _digest(path) != sha256:
                     raise Damaged(path.relative_to(found))
             counts = _counts(connection)
@@ -137,17 +137,19 @@ def restore(source: Path, settings: Settings) -> Kept:
 def _check_file(settings: Settings) -> None:
     if settings.database_url:
         raise NoBackup("its server has tools of its own, as pg_dump", where="database_url")
+    if settings.blobs:
+        raise NoBackup("its store has means of its own, as versions of buckets", where="blobs")
 
 
 def _add_files(tar: tarfile.TarFile, connection: Connection, settings: Settings) -> None:
     """All that the database names; what is gone by now, it names no longer."""
-    blobs = Blobs(settings.data_dir)
     for kind, table in _UPLOADS:
         for row in connection.execute(select(table.c.id, table.c.sha256)).all():
-            if not _added(tar, blobs.path(kind, row.id), settings.data_dir, row.sha256):
+            path = settings.blobs_dir / upload_key(kind, row.id)
+            if not _added(tar, path, settings.data_dir, row.sha256):
                 connection.execute(delete(table).where(table.c.id == row.id))
     for artifact in _artifacts(connection):
-        path = blobs.artifact_path(artifact)
+        path = settings.blobs_dir / artifact_key(artifact)
         if not _added(tar, path, settings.data_dir, artifact.sha256):
             raise Damaged(path.relative_to(settings.data_dir))
     for path in _served(connection, settings.models_dir):
@@ -181,13 +183,13 @@ def _added(tar: tarfile.TarFile, path: Path, root: Path, sha256: str | None = No
     return True
 
 
-def _named(connection: Connection, blobs: Blobs) -> Iterator[tuple[Path, str]]:
+def _named(connection: Connection, blobs_dir: Path) -> Iterator[tuple[Path, str]]:
     """Each file that the database names, and its digest."""
     for kind, table in _UPLOADS:
         for row in connection.execute(select(table.c.id, table.c.sha256)):
-            yield blobs.path(kind, row.id), row.sha256
+            yield blobs_dir / upload_key(kind, row.id), row.sha256
     for artifact in _artifacts(connection):
-        yield blobs.artifact_path(artifact), artifact.sha256
+        yield blobs_dir / artifact_key(artifact), artifact.sha256
 
 
 def _artifacts(connection: Connection) -> list[Artifact]:

@@ -1,7 +1,7 @@
-"""The files of the data folder: uploads on their way in, models, data sets, artifacts.
+"""The files of the service: uploads on their way in, models, data sets, artifacts.
 
-A name under ``blobs`` exists only when all of its bytes are on the disk: a file is written under
-``tmp``, synced, and renamed. ``tmp`` holds nothing that anyone was promised.
+A file comes into the store only when all of its bytes are on the disk: it is written under ``tmp``,
+synced, and put. ``tmp`` holds nothing that anyone was promised.
 
     BlobError
     ├── TooLarge           more bytes than the limit
@@ -12,20 +12,21 @@ A name under ``blobs`` exists only when all of its bytes are on the disk: a file
 
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from anyio.to_thread import run_sync
 
-from tieshare_service.durable import sync, write_synced, write_whole
+from tieshare_service.durable import write_synced, write_whole
 from tieshare_service.errors import ServiceError
 from tieshare_service.records import Artifact
+from tieshare_service.settings import Settings
+from tieshare_service.store import FolderStore, Opened, Store, shared_store
 
 Kind = Literal["models", "datasets"]
 
@@ -78,11 +79,16 @@ class Received:
 
 
 class Blobs:
-    """Files under ``root``, the data folder."""
+    """Files of the data folder ``root``, or of a store that many machines share."""
 
-    def __init__(self, root: Path) -> None:
-        self._blobs = root / "blobs"
+    def __init__(self, root: Path, store: Store | None = None) -> None:
+        self.store = store or FolderStore(root / "blobs")
         self._tmp = root / "tmp"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Blobs":
+        """Where the settings have them. Raises SettingsError."""
+        return cls(settings.data_dir, shared_store(settings))
 
     def clear_tmp(self) -> None:
         """Remove what a stopped process left half way: nothing was written to it for an hour."""
@@ -92,6 +98,7 @@ class Blobs:
     def try_writing(self) -> None:
         """Raise OSError where no file can be written."""
         self._new_file(_UPLOAD).unlink()
+        self.store.check()
 
     @asynccontextmanager
     async def receive(self, chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Received]:
@@ -107,43 +114,48 @@ class Blobs:
 
     def keep(self, received: Received, kind: Kind, blob_id: str) -> None:
         """Give an upload its name, durably."""
-        self._rename(received.path, self.path(kind, blob_id))
-
-    def path(self, kind: Kind, blob_id: str) -> Path:
-        """Where the file of this model or data set lies."""
-        return self._blobs / kind / f"{blob_id}{_SUFFIX[kind]}"
+        self.store.put(received.path, upload_key(kind, blob_id))
 
     def delete(self, kind: Kind, blob_id: str) -> None:
         """Remove the file; no error if it is not there."""
-        self.path(kind, blob_id).unlink(missing_ok=True)
+        self.store.delete(upload_key(kind, blob_id))
 
     def ids(self, kind: Kind, *, old: bool = False) -> list[str]:
         """The models or data sets that have a file, or have had one for an hour."""
-        paths = (self._blobs / kind).glob(f"*{_SUFFIX[kind]}")
-        return sorted(path.stem for path in (_old(paths) if old else paths))
+        before = time.time() - _OLD_S
+        return sorted(
+            PurePosixPath(entry.key).stem
+            for entry in self.store.entries(kind)
+            if entry.key.endswith(_SUFFIX[kind]) and (entry.changed_at < before or not old)
+        )
 
     def put_artifact(self, job_id: str, name: str, data: bytes) -> Artifact:
         """Store one result of a job."""
         artifact = Artifact(job_id, name, hashlib.sha256(data).hexdigest(), len(data))
-        target = self.artifact_path(artifact)
         path = self._new_file(_ARTIFACT)
         try:
             write_synced(path, data)
-            self._rename(path, target)
+            self.store.put(path, artifact_key(artifact))
         finally:
             path.unlink(missing_ok=True)
         return artifact
 
-    def artifact_path(self, artifact: Artifact) -> Path:
-        """Where an artifact lies: by its digest, so that an attempt that lost its job and does not
-        know it yet can't replace a file of the one that won.
-        """
-        return self._blobs / "jobs" / artifact.job_id / artifact.sha256[:16] / artifact.name
+    def artifact(self, artifact: Artifact) -> bytes:
+        """All of it. Raises NoSuchBlob."""
+        file, size = self.open(artifact_key(artifact))
+        with closing(file):
+            return file.read(size)
+
+    def open(self, key: str) -> tuple[Opened, int]:
+        """A file and its size. Raises NoSuchBlob."""
+        try:
+            return self.store.open(key)
+        except FileNotFoundError as error:
+            raise NoSuchBlob("its file is gone", where=PurePosixPath(key).name) from error
 
     def delete_artifacts(self, job_id: str) -> None:
         """Remove all results of a job; no error if there are none."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self._blobs / "jobs" / job_id)
+        self.store.delete_under(f"jobs/{job_id}")
 
     def _new_file(self, prefix: str) -> Path:
         self._tmp.mkdir(parents=True, exist_ok=True)
@@ -151,13 +163,17 @@ class Blobs:
         os.close(handle)
         return Path(name)
 
-    @staticmethod
-    def _rename(source: Path, target: Path) -> None:
-        missing = [folder for folder in target.parents if not folder.is_dir()]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(target)
-        for folder in (target.parent, *(folder.parent for folder in missing)):
-            sync(folder)
+
+def upload_key(kind: Kind, blob_id: str) -> str:
+    """Where the file of this model or data set lies in the store."""
+    return f"{kind}/{blob_id}{_SUFFIX[kind]}"
+
+
+def artifact_key(artifact: Artifact) -> str:
+    """Where an artifact lies: by its digest, so that an attempt that lost its job and does not know
+    it yet can't replace a file of the one that won.
+    """
+    return f"jobs/{artifact.job_id}/{artifact.sha256[:16]}/{artifact.name}"
 
 
 def _old(paths: Iterable[Path]) -> Iterator[Path]:

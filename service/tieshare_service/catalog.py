@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from anyio.to_thread import run_sync
 from sqlalchemy import Column, Engine, Table, delete, insert, select
 
 from tieshare_service import records
-from tieshare_service.blobs import Blobs, DigestMismatch, Empty, Kind, Received
+from tieshare_service.blobs import Blobs, DigestMismatch, Empty, Kind, Received, upload_key
 from tieshare_service.database import reading
 from tieshare_service.errors import NoSuchDataset, NoSuchModel, NotFound, ServiceError
 from tieshare_service.gate import Card, Gate
@@ -133,9 +132,9 @@ class Catalog(Generic[Record]):
             rows, token = page(connection, query, table.c.number, page_size, page_token)
         return [from_row(self._sort.record, row) for row in rows], token
 
-    def file(self, upload_id: str) -> tuple[Record, Path]:
-        """One by its id, and its file. Raises NoSuchModel, NoSuchDataset."""
-        return self.get(upload_id), self._blobs.path(self._sort.kind, upload_id)
+    def key(self, upload_id: str) -> str:
+        """Where its file lies in the store."""
+        return upload_key(self._sort.kind, upload_id)
 
     def delete(self, upload_id: str) -> None:
         """Forget it. Raises InUse, NoSuchModel, NoSuchDataset."""

@@ -25,7 +25,9 @@ from tieshare.channel import take_standard_output
 from tieshare.errors import TieshareError
 from tieshare.progress import Listener, Progress
 from tieshare.recipe import Recipe
+from tieshare_service.blobs import Blobs
 from tieshare_service.durable import rename_synced, sync
+from tieshare_service.settings import Settings
 
 _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger("tieshare.child")
@@ -43,7 +45,10 @@ Runner = Callable[[Path, Path, Recipe, Listener, Path], Result]
 
 @dataclass(frozen=True)
 class Spec:
-    """One attempt at one job. ``folder`` is the job's own; checkpoints and result lie there."""
+    """One attempt at one job. ``folder`` is the job's own; checkpoints and result lie there.
+
+    ``model``, ``dataset``: their keys in the store, that of ``data_dir`` or of ``blobs``.
+    """
 
     runner: str
     model: str
@@ -51,7 +56,14 @@ class Spec:
     recipe: dict[str, Any]
     folder: str
     attempt: int
+    data_dir: str
+    blobs: str = ""
     niceness: int = 5
+
+    def upload(self, key: str) -> Path:
+        """The file on this machine."""
+        store = Blobs.of(Settings(data_dir=Path(self.data_dir), blobs=self.blobs)).store
+        return store.fetch(key, Path(self.folder) / "uploads")
 
     @property
     def out(self) -> Path:
@@ -98,7 +110,8 @@ def _run(spec: Spec, listener: Callable[[Progress], None]) -> None:
     module, _, name = spec.runner.partition(":")
     runner: Runner = getattr(importlib.import_module(module), name)
     recipe = Recipe.from_dict(spec.recipe)
-    result = runner(Path(spec.model), Path(spec.dataset), recipe, listener, spec.checkpoints)
+    uploads = spec.upload(spec.model), spec.upload(spec.dataset)
+    result = runner(*uploads, recipe, listener, spec.checkpoints)
     spec.unfinished.mkdir()
     result.save(spec.unfinished)
     for path in spec.unfinished.iterdir():

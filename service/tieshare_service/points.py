@@ -2,7 +2,7 @@
 
 import re
 
-from tieshare_service.blobs import Blobs, NoSuchBlob
+from tieshare_service.blobs import Blobs
 from tieshare_service.errors import NoSuchPoint, WrongState
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import Queue
@@ -23,10 +23,7 @@ def publish_point(
     if job.status != "succeeded":
         raise WrongState(job_id, job.status, "published")
     artifact = _file_of(point, {found.name: found for found in queue.artifacts(job_id)})
-    try:
-        model = blobs.artifact_path(artifact).read_bytes()
-    except FileNotFoundError as error:
-        raise NoSuchBlob("its file is gone", where=artifact.name) from error
+    model = blobs.artifact(artifact)
     served = publisher.publish_other(job_id, job.name, model, point, job.tenant)
     queue.published(job_id, served, point)
     return served

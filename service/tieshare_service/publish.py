@@ -1,32 +1,22 @@
-"""Puts a finished model where the inference endpoint, or Triton, finds it.
+"""Puts a finished model where the inference endpoint, or Triton, finds it, under its number.
 
-    models/NAME/config.pbtxt
-    models/NAME/VERSION/model.onnx
-
-A version's folder appears at once and whole: it is filled under a hidden name, synced, renamed.
 A job has one version however often its result is published; every other point of its front that
 is put into service after that is one more.
 """
 
 import re
-import shutil
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from threading import Lock
 from typing import Literal
 
 from sqlalchemy import Engine, func, insert, select, update
 
 from tieshare_service.database import alone
-from tieshare_service.durable import rename_synced, sync, write_synced
 from tieshare_service.records import versions
+from tieshare_service.shelf import Shelf
 from tieshare_service.tenants import owned_name
 
 ServedFile = Literal["shared", "packed"]
 
-MODEL_FILE = "model.onnx"
 LONGEST_NAME = 100
 
 
@@ -53,13 +43,11 @@ def served_name(text: str) -> str:
 
 
 class Publisher:
-    """The served models of one folder, numbered by the ``versions`` table."""
+    """The served models of one shelf, numbered by the ``versions`` table."""
 
-    def __init__(self, engine: Engine, models_dir: Path) -> None:
+    def __init__(self, engine: Engine, shelf: Shelf) -> None:
         self._engine = engine
-        self._models_dir = models_dir
-        # Of two threads with the same version one would sweep away what the other is writing.
-        self._writing = Lock()
+        self._shelf = shelf
 
     def publish(
         self, job_id: str, name: str, model: bytes, point: Point, tenant: str = ""
@@ -77,12 +65,7 @@ class Publisher:
 
     def withdraw(self, served: Served) -> None:
         """Take a version out of service; no error if it is not there."""
-        folder = self._models_dir / served.name
-        hidden = folder / f".{served.version}.old"
-        with self._writing, suppress(FileNotFoundError):
-            shutil.rmtree(hidden, ignore_errors=True)
-            rename_synced(folder / str(served.version), hidden)
-            shutil.rmtree(hidden)
+        self._shelf.remove(served.name, served.version)
 
     def _reserve(self, job_id: str, name: str, point: Point, *, again: bool) -> Served:
         newest = select(versions).where(versions.c.job_id == job_id)
@@ -102,48 +85,5 @@ class Publisher:
             return Served(name, version)
 
     def _put(self, served: Served, model: bytes) -> Served:
-        folder = self._models_dir / served.name
-        with self._writing:
-            if not folder.is_dir():
-                folder.mkdir(parents=True, exist_ok=True)
-                sync(self._models_dir)
-            _put_config(folder)
-            _put_version(folder / str(served.version), model)
+        self._shelf.put(served.name, served.version, model)
         return served
-
-
-def _put_config(folder: Path) -> None:
-    """What Triton has to be told; the rest it reads in the model."""
-    path = folder / "config.pbtxt"
-    lines = [f'name: "{folder.name}"', 'backend: "onnxruntime"', "version_policy: { all { } }"]
-    text = "\n".join([*lines, ""]).encode("ascii")
-    if path.is_file() and path.read_bytes() == text:
-        return
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".config.", delete=False) as temporary:
-        temporary.write(text)
-    written = Path(temporary.name)
-    written.chmod(0o644)
-    sync(written)
-    written.replace(path)
-    sync(folder)
-
-
-def _put_version(target: Path, model: bytes) -> None:
-    if target.is_dir() and _holds(target, model):
-        return
-    hidden = f".{target.name}."
-    for left in target.parent.glob(f"{hidden}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    new = Path(tempfile.mkdtemp(dir=target.parent, prefix=hidden, suffix=".tmp"))
-    new.chmod(0o755)
-    write_synced(new / MODEL_FILE, model)
-    sync(new)
-    if target.is_dir():
-        target.rename(target.parent / f"{hidden}old")
-    rename_synced(new, target)
-    shutil.rmtree(target.parent / f"{hidden}old", ignore_errors=True)
-
-
-def _holds(target: Path, model: bytes) -> bool:
-    path = target / MODEL_FILE
-    return path.is_file() and path.read_bytes() == model

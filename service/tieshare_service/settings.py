@@ -19,6 +19,8 @@ class Settings:
 
     ``data_dir``          holds everything: database, blobs, served models, work in progress.
     ``database_url``      of a PostgreSQL server, in the place of the file in ``data_dir``.
+    ``blobs``             of an object store that many machines share, as s3://BUCKET/PREFIX:
+                          uploads, results and served models lie there, not in ``data_dir``.
     ``max_upload_bytes``  the largest body of one upload.
     ``gate_seconds``, ``gate_memory_bytes``  what parsing one upload may cost.
     ``lease_s``           a worker that has not beaten for so long has lost its job.
@@ -47,6 +49,7 @@ class Settings:
 
     data_dir: Path = Path("tieshare-data")
     database_url: str = ""
+    blobs: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
     inference_host: str = "127.0.0.1"
@@ -147,8 +150,8 @@ class Settings:
 
     @property
     def models_dir(self) -> Path:
-        """The served models, NAME/VERSION/model.onnx."""
-        return self.data_dir / "models"
+        """The served models, NAME/VERSION/model.onnx; copies of those in an object store."""
+        return self.data_dir / ("copies" if self.blobs else "models")
 
     @property
     def work_dir(self) -> Path:

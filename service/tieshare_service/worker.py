@@ -21,6 +21,7 @@ from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import ENDED
 from tieshare_service.settings import Settings
+from tieshare_service.shelf import shelf_of
 
 PAUSE_AFTER_ERROR_S = 1.0
 _log = logging.getLogger("tieshare.worker")
@@ -38,8 +39,8 @@ class Worker:
         self._tools = Tools(
             settings=settings,
             queue=self._queue,
-            blobs=Blobs(settings.data_dir),
-            publisher=Publisher(engine, settings.models_dir),
+            blobs=Blobs.of(settings),
+            publisher=Publisher(engine, shelf_of(settings)),
             stopping=lambda: self._stopping,
             beat=lambda: self._liveness.beat(self.name),
         )

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from tieshare_service.blobs import Blobs
+from tieshare_service.blobs import Blobs, upload_key
 from tieshare_service.database import open_database, reading
 from tieshare_service.liveness import Liveness
 from tieshare_service.queue import NewJob, Queue
@@ -85,7 +85,7 @@ MOMENTS = {
     "with the result there": ["before", "tieshare_service.blobs", "Blobs", "put_artifact"],
     "with an artifact put": ["after", "tieshare_service.blobs", "Blobs", "put_artifact"],
     "with all artifacts put": ["before", "tieshare_service.publish", "Publisher", "publish"],
-    "while publishing": ["before", "tieshare_service.publish", "rename_synced"],
+    "while publishing": ["before", "tieshare_service.shelf", "rename_synced"],
     "after publishing": ["before", "tieshare_service.queue", "Queue", "succeed"],
     "after the end": ["after", "tieshare_service.queue", "Queue", "succeed"],
 }
@@ -106,7 +106,7 @@ class House:
         """A job of 20 epochs, each of ``seconds``."""
         plan = {"epochs": 20, "seconds": seconds, "trace": str(self.trace)}
         plan["killed_while_saving"] = killed_while_saving
-        path = Blobs(self.settings.data_dir).path("datasets", "d")
+        path = self.settings.blobs_dir / upload_key("datasets", "d")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plan))
         return self.queue.submit(NewJob("m", "d", {})).id
@@ -195,7 +195,7 @@ class House:
         blobs = Blobs(self.settings.data_dir)
         stored = {}
         for artifact in self.queue.artifacts(job_id):
-            stored[artifact.name] = data = blobs.artifact_path(artifact).read_bytes()
+            stored[artifact.name] = data = blobs.artifact(artifact)
             assert hashlib.sha256(data).hexdigest() == artifact.sha256
         assert sorted(stored) == ["report.json", "shared.onnx", "tied.onnx"]
 

@@ -22,7 +22,7 @@ from sqlalchemy import Table, delete, insert
 
 from tieshare_service import records
 from tieshare_service.access import Role
-from tieshare_service.blobs import Kind
+from tieshare_service.blobs import Kind, upload_key
 from tieshare_service.control.app import create_app
 from tieshare_service.control.services import Services
 from tieshare_service.database import open_database
@@ -209,7 +209,7 @@ def uploaded(
         ("datasets", ids[1], records.datasets, dataset_bytes),
     )
     for kind, upload_id, table, content in uploads:
-        path = services.blobs.path(kind, upload_id)
+        path = services.settings.blobs_dir / upload_key(kind, upload_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         row = {"id": upload_id, "name": "digits", "bytes": len(content), "created_at": time.time()}

@@ -81,14 +81,14 @@ def test_what_was_kept_is_there_after_a_restore(
     with started(new, Counters()) as restored:
         assert restored.queue.get(job_id) == services.queue.get(job_id)
         assert restored.queue.events(job_id) == services.queue.events(job_id)
-        model, path = restored.models.file(uploaded[0])
-        assert model == services.models.get(uploaded[0])
-        assert path.read_bytes() == model_bytes
-        dataset, path = restored.datasets.file(uploaded[1])
-        assert dataset == services.datasets.get(uploaded[1])
-        assert path.read_bytes() == dataset_bytes
+        for kept_by, known_by, upload_id, data in (
+            (restored.models, services.models, uploaded[0], model_bytes),
+            (restored.datasets, services.datasets, uploaded[1], dataset_bytes),
+        ):
+            assert kept_by.get(upload_id) == known_by.get(upload_id)
+            assert (new.blobs_dir / kept_by.key(upload_id)).read_bytes() == data
         (artifact,) = restored.queue.artifacts(job_id)
-        assert restored.blobs.artifact_path(artifact).read_bytes() == RESULT
+        assert restored.blobs.artifact(artifact) == RESULT
     served = new.models_dir / "kept" / "1" / "model.onnx"
     assert served.read_bytes() == RESULT
     assert (new.models_dir / "kept" / "config.pbtxt").is_file()

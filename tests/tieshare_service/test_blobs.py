@@ -2,11 +2,12 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tieshare_service.blobs import Blobs, Received, TooLarge
+from tieshare_service.blobs import Blobs, Received, TooLarge, artifact_key, upload_key
 
 
 async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -30,6 +31,12 @@ def receive(blobs: Blobs, chunks: AsyncIterator[bytes], limit: int, keep: str = 
     return asyncio.run(run())
 
 
+def whole_of(blobs: Blobs, key: str) -> bytes:
+    file, size = blobs.open(key)
+    with closing(file):
+        return file.read(size)
+
+
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -41,7 +48,7 @@ def test_a_kept_upload_has_the_bytes_and_the_digest_of_its_chunks(tmp_path: Path
     received = receive(blobs, stream(*parts), len(whole), keep="mdl_a")
     assert received.sha256 == hashlib.sha256(whole).hexdigest()
     assert received.bytes == len(whole)
-    assert blobs.path("models", "mdl_a").read_bytes() == whole
+    assert whole_of(blobs, upload_key("models", "mdl_a")) == whole
     assert files(tmp_path) == ["blobs/models/mdl_a.onnx"]
 
 
@@ -93,15 +100,15 @@ def test_an_artifact_is_found_by_its_record(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     artifact = blobs.put_artifact("job_a", "report.json", b"{}")
     assert (artifact.bytes, artifact.sha256) == (2, hashlib.sha256(b"{}").hexdigest())
-    assert blobs.artifact_path(artifact).read_bytes() == b"{}"
-    assert blobs.artifact_path(artifact).name == "report.json"
+    assert blobs.artifact(artifact) == b"{}"
+    assert artifact_key(artifact).endswith("/report.json")
 
 
 def test_an_artifact_of_an_attempt_that_lost_does_not_replace_the_winners(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     winner = blobs.put_artifact("job_a", "tied.onnx", b"second attempt")
     blobs.put_artifact("job_a", "tied.onnx", b"first attempt, late")
-    assert blobs.artifact_path(winner).read_bytes() == b"second attempt"
+    assert blobs.artifact(winner) == b"second attempt"
 
 
 def test_a_folder_that_is_not_writable_is_noticed(tmp_path: Path) -> None:

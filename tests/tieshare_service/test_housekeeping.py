@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from tieshare_service.audit import Audit
-from tieshare_service.blobs import Blobs
+from tieshare_service.blobs import Blobs, upload_key
 from tieshare_service.catalog import DATASETS, MODELS, Catalog
 from tieshare_service.database import open_database
 from tieshare_service.errors import NoSuchJob
@@ -17,6 +17,7 @@ from tieshare_service.housekeeping import Housekeeping
 from tieshare_service.partial import Partials
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import NewJob, Queue
+from tieshare_service.shelf import FolderShelf
 
 DAY = 86_400.0
 
@@ -35,7 +36,7 @@ class House:
     def __post_init__(self) -> None:
         self.blobs = Blobs(self.folder)
         self.queue = Queue(self.engine, self.now)
-        self.publisher = Publisher(self.engine, self.folder / "models")
+        self.publisher = Publisher(self.engine, FolderShelf(self.folder / "models"))
 
     def now(self) -> float:
         return self.at
@@ -47,7 +48,7 @@ class House:
             upload_id = f"{sort.prefix}_{number}"
             with self.engine.begin() as connection:
                 connection.execute(insert(sort.table).values({"id": upload_id, **rest}))
-            path = self.blobs.path(sort.kind, upload_id)
+            path = self.folder / "blobs" / upload_key(sort.kind, upload_id)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
 

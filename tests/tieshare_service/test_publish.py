@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert
 
-from tieshare_service import publish as publish_module
+from tieshare_service import shelf as shelf_module
 from tieshare_service.database import open_database
 from tieshare_service.publish import Point, Publisher, Served, served_name
 from tieshare_service.queue import NewJob, Queue
 from tieshare_service.records import datasets, models
+from tieshare_service.shelf import FolderShelf
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def publisher(engine: Engine, folder: Path) -> Publisher:
-    return Publisher(engine, folder)
+    return Publisher(engine, FolderShelf(folder))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -109,7 +110,7 @@ def test_a_version_of_which_only_the_number_was_written_is_filled_by_the_next_tr
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish_module, "write_synced", full)
+        patch.setattr(shelf_module, "write_synced", full)
         with pytest.raises(OSError, match="no space"):
             publisher.publish_other(job_ids[0], "digits", b"two", Point(2))
     assert publisher.publish_other(job_ids[0], "digits", b"two", Point(2)) == Served("digits", 2)
@@ -144,7 +145,7 @@ def test_a_crash_leaves_nothing_half_written_and_the_next_try_mends_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish_module, crash_in, crash)
+        patch.setattr(shelf_module, crash_in, crash)
         with pytest.raises(KeyboardInterrupt):
             publisher.publish(job_ids[1], "digits", b"two", Point(1))
     assert sorted(path.name for path in (folder / "digits").glob("[!.]*")) == ["1", "config.pbtxt"]

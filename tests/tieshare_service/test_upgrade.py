@@ -14,6 +14,7 @@ from tieshare_service.database import open_database, reading
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import Queue
 from tieshare_service.records import events, metadata, versions
+from tieshare_service.shelf import FolderShelf
 
 OLD = """
 CREATE TABLE jobs (
@@ -95,7 +96,7 @@ def test_jobs_events_and_versions_are_as_they_were(engine: Engine) -> None:
 
 
 def test_an_old_job_may_have_one_more_version(engine: Engine, tmp_path: Path) -> None:
-    publisher = Publisher(engine, tmp_path / "models")
+    publisher = Publisher(engine, FolderShelf(tmp_path / "models"))
     served = publisher.publish_other("job_a", "digits", b"packed", Point(1, "packed"))
     assert served == Served("digits", 3)
     Queue(engine, lambda: 9.0).published("job_a", served, Point(1, "packed"))

@@ -23,6 +23,7 @@ from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import NewJob, Queue
 from tieshare_service.records import Job, datasets, models, versions
 from tieshare_service.settings import Settings
+from tieshare_service.shelf import FolderShelf
 from tieshare_service.worker import Worker
 
 RUNNER = """
@@ -194,7 +195,7 @@ def test_a_job_is_trained_stored_and_published(house: House) -> None:
     assert job.metrics == {"accuracy": 0.02}
     stored = {}
     for artifact in house.queue.artifacts(job_id):
-        stored[artifact.name] = data = house.blobs.artifact_path(artifact).read_bytes()
+        stored[artifact.name] = data = house.blobs.artifact(artifact)
         assert artifact.sha256 == hashlib.sha256(data).hexdigest()
         assert artifact.bytes == len(data)
     served = (house.settings.models_dir / "net" / "1" / "model.onnx").read_bytes()
@@ -243,12 +244,12 @@ def test_the_chosen_point_is_the_version_that_the_job_has(house: House) -> None:
     served = publish_point(
         house.queue,
         house.blobs,
-        Publisher(house.engine, house.settings.models_dir),
+        Publisher(house.engine, FolderShelf(house.settings.models_dir)),
         job_id,
         Point(1),
     )
     stored = {each.name: each for each in house.queue.artifacts(job_id)}
-    first = house.blobs.artifact_path(stored["point-1.shared.onnx"]).read_bytes()
+    first = house.blobs.artifact(stored["point-1.shared.onnx"])
     assert served == Served("net", 2)
     assert (house.settings.models_dir / "net" / "2" / "model.onnx").read_bytes() == first
 

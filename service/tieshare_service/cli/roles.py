@@ -24,6 +24,7 @@ end_with_stdin_option = click.option(
 @settings_options(
     "data_dir",
     "database_url",
+    "blobs",
     "host",
     "port",
     "max_upload_bytes",
@@ -60,6 +61,7 @@ def api(settings: Settings, tied_to_stdin: bool) -> None:
 @settings_options(
     "data_dir",
     "database_url",
+    "blobs",
     "lease_s",
     "heartbeat_s",
     "poll_s",
@@ -79,6 +81,7 @@ def worker(settings: Settings, tied_to_stdin: bool) -> None:
 @settings_options(
     "data_dir",
     "database_url",
+    "blobs",
     "inference_host",
     "inference_port",
     "inference_grpc_port",

@@ -12,6 +12,7 @@ from tieshare_service.settings import Settings
 @settings_options(
     "data_dir",
     "database_url",
+    "blobs",
     "host",
     "port",
     "inference_host",

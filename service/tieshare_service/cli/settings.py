@@ -13,6 +13,7 @@ from tieshare_service.settings import PREFIX, Settings
 HELP: Mapping[str, str] = {
     "data_dir": "Folder that holds all state.",
     "database_url": "PostgreSQL server for all records: postgresql://USER@HOST/DATABASE.",
+    "blobs": "Object store for all files: s3://BUCKET/PREFIX, gs://... or az://...",
     "host": "Address of the control API.",
     "port": "Port of the control API; 0 takes any free one.",
     "inference_host": "Address of the inference endpoint.",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from tieshare_service.blobs import NoSuchBlob
+from tieshare_service.blobs import NoSuchBlob, artifact_key
 from tieshare_service.control import schemas
 from tieshare_service.control.answers import CONDITIONS, file, problems
 from tieshare_service.control.downloads import download
@@ -43,8 +43,8 @@ def get_artifact(
     """Download one file of a job."""
     for artifact in parts.queue.artifacts(job_id):
         if artifact.name == name:
-            path = parts.blobs.artifact_path(artifact)
-            return download(request, path, artifact.sha256, _media_type(name))
+            key = artifact_key(artifact)
+            return download(request, parts.blobs, key, artifact.sha256, _media_type(name))
     raise NoSuchBlob(f"the job has no artifact {name!r}", where="name")
 
 

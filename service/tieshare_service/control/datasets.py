@@ -63,5 +63,6 @@ def delete_dataset(dataset_id: PathDataset, parts: Parts) -> None:
 )
 def get_dataset_content(dataset_id: PathDataset, request: Request, parts: Parts) -> Response:
     """Download the npz archive as it was uploaded."""
-    record, path = parts.datasets.file(dataset_id)
-    return download(request, path, record.sha256, "application/octet-stream")
+    record = parts.datasets.get(dataset_id)
+    key = parts.datasets.key(dataset_id)
+    return download(request, parts.blobs, key, record.sha256, "application/octet-stream")

@@ -3,23 +3,24 @@
 import base64
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from http import HTTPStatus
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import PurePosixPath
 
 from anyio.to_thread import run_sync
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from tieshare_service.blobs import NoSuchBlob
+from tieshare_service.blobs import Blobs
 from tieshare_service.control.errors import RangeNotSatisfiable
+from tieshare_service.store import Opened
 
 _READ_BYTES = 1 << 18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def download(request: Request, path: Path, sha256: str, media_type: str) -> Response:
-    """Answer with the file at ``path``, whose SHA-256 in hexadecimal is its entity tag.
+def download(request: Request, blobs: Blobs, key: str, sha256: str, media_type: str) -> Response:
+    """Answer with the file at ``key``, whose SHA-256 in hexadecimal is its entity tag.
 
     304 where the client has it already; 206 for a single range, the whole file for several.
     Raises NoSuchBlob, RangeNotSatisfiable.
@@ -34,13 +35,14 @@ def download(request: Request, path: Path, sha256: str, media_type: str) -> Resp
     }
     if _has_already(request, tag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    file, size = blobs.open(key)
     try:
-        size = path.stat().st_size
         span = _span(request, tag, size)
-        file = path.open("rb")
-    except FileNotFoundError as error:
-        raise NoSuchBlob("its file is gone", where=path.name) from error
-    headers["Content-Disposition"] = f'attachment; filename="{path.name}"'
+    except RangeNotSatisfiable:
+        file.close()
+        raise
+    name = PurePosixPath(key).name
+    headers["Content-Disposition"] = f'attachment; filename="{name}"'
     headers["Content-Type"] = media_type
     if len(span) < size:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
@@ -51,15 +53,13 @@ def download(request: Request, path: Path, sha256: str, media_type: str) -> Resp
 class _FileAnswer(Response):
     """Sends the bytes ``span`` of ``file`` and closes it."""
 
-    def __init__(
-        self, file: BinaryIO, span: range, status: int, headers: Mapping[str, str]
-    ) -> None:
+    def __init__(self, file: Opened, span: range, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(None, status, {**headers, "Content-Length": str(len(span))})
         self._file = file
         self._span = span
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
-        with self._file as file:
+        with closing(self._file) as file:
             await send(
                 {
                     "type": "http.response.start",

@@ -63,5 +63,6 @@ def delete_model(model_id: PathModel, parts: Parts) -> None:
 )
 def get_model_content(model_id: PathModel, request: Request, parts: Parts) -> Response:
     """Download the ONNX file as it was uploaded."""
-    record, path = parts.models.file(model_id)
-    return download(request, path, record.sha256, "application/octet-stream")
+    record = parts.models.get(model_id)
+    key = parts.models.key(model_id)
+    return download(request, parts.blobs, key, record.sha256, "application/octet-stream")

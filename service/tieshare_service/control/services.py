@@ -22,6 +22,7 @@ from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import DatasetRecord, ModelRecord
 from tieshare_service.settings import Settings
+from tieshare_service.shelf import shelf_of
 from tieshare_service.tenants import Scope
 
 KEY = "tieshare.key"
@@ -59,7 +60,7 @@ class Services:
 def started(settings: Settings, counters: Counters) -> Iterator[Services]:
     """Open the data folder, and keep it clear of what nobody needs."""
     engine = open_database(settings.database)
-    blobs = Blobs(settings.data_dir)
+    blobs = Blobs.of(settings)
     gate = Gate(settings.gate_memory_bytes, settings.gate_seconds)
     guarded = settings.needs_keys(settings.host)
     models = Catalog(MODELS, engine, blobs, gate, time.time)
@@ -77,7 +78,7 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
             time.time,
         ),
         queue=Queue(engine, time.time, max_attempts=settings.max_attempts),
-        publisher=Publisher(engine, settings.models_dir),
+        publisher=Publisher(engine, shelf_of(settings)),
         audit=Audit(engine, time.time),
         guard=Guard(Keys(engine, time.time)) if guarded else None,
         counters=counters,

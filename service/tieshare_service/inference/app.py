@@ -18,6 +18,7 @@ from tieshare_service.inference.data_plane import DataPlane
 from tieshare_service.inference.encoding import decoded, encoded
 from tieshare_service.inference.endpoints import ENDPOINTS, Call, Reply, resolve
 from tieshare_service.inference.metrics import Metrics
+from tieshare_service.inference.mirror import Mirror
 from tieshare_service.inference.model import load
 from tieshare_service.inference.repository import Repository
 from tieshare_service.inference.rpc.service import RpcServer
@@ -63,12 +64,13 @@ class Extras:
     """What an application has only where it was asked for.
 
     ``tracing`` gives each inference request a span, ``access`` demands keys, ``tls`` is for gRPC:
-    that of HTTP is the server's.
+    that of HTTP is the server's. ``mirror`` brings models out of an object store.
     """
 
     tracing: "Tracing | None" = None
     access: "Access | None" = None
     tls: Tls | None = None
+    mirror: Mirror | None = None
 
 
 class App:
@@ -175,7 +177,7 @@ def create_app(
     repository = Repository(models_dir, limits.workers, partial(load, memory=memory))
     core = Core(
         repository,
-        Watcher(repository, poll_s),
+        Watcher(repository, poll_s, extras.mirror),
         DataPlane(limits),
         Metrics(repository.versions),
         memory,

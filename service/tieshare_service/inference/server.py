@@ -8,10 +8,12 @@ import uvicorn
 
 from tieshare_service.inference.app import App, Extras, create_app
 from tieshare_service.inference.batching import Limits
+from tieshare_service.inference.mirror import Mirror
 from tieshare_service.inference.protocol import Protocol
 from tieshare_service.inference.session import Memory
 from tieshare_service.inference.siblings import Siblings
 from tieshare_service.settings import Settings
+from tieshare_service.store import shared_store
 from tieshare_service.tls import Tls, for_uvicorn
 
 if TYPE_CHECKING:  # what most processes need not load, or can't
@@ -36,6 +38,7 @@ def run(settings: Settings) -> None:
             traced() if settings.tracing else None,
             accessed(settings) if settings.needs_keys(host) else None,
             tls,
+            mirrored(settings),
         ),
     )
     serve(app, host, settings.inference_port, shared=workers > 1, tls=tls)
@@ -53,6 +56,12 @@ def accessed(settings: Settings) -> "Access":
     from tieshare_service.inference.access import Access  # noqa: PLC0415 - as it says
 
     return Access.of(settings)
+
+
+def mirrored(settings: Settings) -> Mirror | None:
+    """Of the object store, where there is one. Raises SettingsError."""
+    store = shared_store(settings)
+    return None if store is None else Mirror(store, settings.models_dir)
 
 
 def serve(app: App, host: str, port: int, *, shared: bool = False, tls: Tls | None = None) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from tieshare_service.inference.mirror import Mirror
 from tieshare_service.inference.repository import Repository
 
 _log = logging.getLogger(__name__)
@@ -14,13 +15,17 @@ Change = Callable[[], None]
 
 
 class Watcher:
-    """Syncs every ``poll_s`` seconds from ``start`` to ``stop``, and makes changes asked for."""
+    """Syncs every ``poll_s`` seconds from ``start`` to ``stop``, and makes changes asked for.
+
+    ``mirror`` fills the folder, where the models lie in an object store.
+    """
 
     _STOP_S = 5.0
 
-    def __init__(self, repository: Repository, poll_s: float) -> None:
+    def __init__(self, repository: Repository, poll_s: float, mirror: Mirror | None = None) -> None:
         self._repository = repository
         self._poll_s = poll_s
+        self._mirror = mirror
         self._stopped = threading.Event()
         self._asked: queue.SimpleQueue[tuple[Future[None], Change] | None] = queue.SimpleQueue()
         # a daemon: a load that takes minutes must not hold up the end of the process
@@ -45,6 +50,8 @@ class Watcher:
     def _watch(self) -> None:
         while not self._stopped.is_set():
             try:
+                if self._mirror is not None:
+                    self._mirror.follow(self._stopped.is_set)
                 self._repository.sync(self._stopped.is_set)
             except Exception:  # whatever one pass meets, the next one must come
                 _log.exception("the models folder could not be read; what is loaded stays")

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tieshare_service.blobs import artifact_key
 from tieshare_service.control.services import Services
 from tieshare_service.publish import Point
 
@@ -132,5 +133,5 @@ def test_a_job_that_does_not_exist_is_not_found(http: httpx.Client) -> None:
 
 def test_a_file_that_is_gone_is_not_found(http: httpx.Client, services: Services, job: str) -> None:
     for artifact in services.queue.artifacts(job):
-        services.blobs.artifact_path(artifact).unlink()
+        services.blobs.store.delete(artifact_key(artifact))
     assert refusal(publish(http, job, 1)) == (404, "no-such-file", "point-1.shared.onnx")
