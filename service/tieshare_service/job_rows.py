@@ -1,6 +1,6 @@
 """One job's row and its events, inside a transaction that the queue has opened."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -22,6 +22,30 @@ from tieshare_service.tenants import EVERYTHING, Scope
 
 COLUMNS = [jobs.c[item.name] for item in fields(Job)]
 FREE: Json = {"worker": None, "lease_until": None}
+FRESH: Json = {
+    "stage": None,
+    "progress": None,
+    "metrics": {},
+    "front": None,
+    "leases_lost": 0,
+    "cancel_requested": False,
+    "error": None,
+    "result": None,
+    "started_at": None,
+    "ended_at": None,
+}
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What is asked for. With no name the job takes the model's."""
+
+    model_id: str
+    dataset_id: str
+    recipe: Json
+    name: str | None = None
+    idempotency_key: str | None = None
+    request_sha256: str | None = None
 
 
 def find(

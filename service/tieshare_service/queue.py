@@ -10,7 +10,7 @@ raises LeaseLost.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +33,8 @@ from tieshare_service.ids import new_id
 from tieshare_service.job_rows import (
     COLUMNS,
     FREE,
+    FRESH,
+    NewJob,
     end,
     find,
     held,
@@ -45,6 +47,7 @@ from tieshare_service.job_rows import (
 from tieshare_service.pages import page
 from tieshare_service.publish import Point, Served
 from tieshare_service.records import (
+    HELD,
     Artifact,
     Event,
     Job,
@@ -56,31 +59,6 @@ from tieshare_service.records import (
     jobs,
 )
 from tieshare_service.tenants import EVERYTHING, Scope
-
-_FRESH: Json = {
-    "stage": None,
-    "progress": None,
-    "metrics": {},
-    "front": None,
-    "leases_lost": 0,
-    "cancel_requested": False,
-    "error": None,
-    "result": None,
-    "started_at": None,
-    "ended_at": None,
-}
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """What is asked for. With no name the job takes the model's."""
-
-    model_id: str
-    dataset_id: str
-    recipe: Json
-    name: str | None = None
-    idempotency_key: str | None = None
-    request_sha256: str | None = None
 
 
 class Queue:
@@ -126,7 +104,7 @@ class Queue:
             model_name = require_uploads(connection, scope, new.model_id, new.dataset_id)
             scope.require_job(connection)
             now = self._now()
-            values = asdict(new) | _FRESH | FREE
+            values = asdict(new) | FRESH | FREE
             values |= {"idempotency_key": key, "tenant": scope.tenant, "key_id": scope.key_id}
             values |= {"id": new_id("job"), "name": new.name or model_name, "status": "queued"}
             values |= {"attempt": 0, "created_at": now, "updated_at": now}
@@ -200,7 +178,7 @@ class Queue:
                 raise WrongState(job_id, job.status, "retried")
             require_uploads(connection, self._scope, job.model_id, job.dataset_id)
             self._scope.require_job(connection)
-            return move(connection, self._now(), job_id, "queued", **_FRESH)
+            return move(connection, self._now(), job_id, "queued", **FRESH)
 
     def published(self, job_id: str, served: Served, point: Point) -> None:
         """Record what is served now of a job that has a result; what it says already is no news."""
@@ -213,6 +191,16 @@ class Queue:
                 note(connection, self._now(), job_id, "published", told, result=result | changed)
 
     # What a worker may do.
+
+    def demand(self) -> tuple[int, set[str]]:
+        """How many jobs wait for a worker, and the workers that hold one."""
+        now = self._now()
+        waits = or_(jobs.c.status == "queued", _lost("running", now))
+        holds = jobs.c.status.in_(HELD) & (jobs.c.lease_until > now)
+        with reading(self._engine) as connection:
+            waiting = connection.scalars(select(func.count()).where(waits)).one()
+            holders = connection.scalars(select(jobs.c.worker).where(holds))
+            return waiting, {name for name in holders if name is not None}
 
     def claim(self, worker: str, lease_s: float) -> Job | None:
         """Take the oldest job that no one holds; None where there is none."""

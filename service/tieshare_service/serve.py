@@ -9,11 +9,11 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from tieshare_service.errors import SettingsError
-from tieshare_service.settings import PREFIX, Settings
+from tieshare_service.settings import Settings
 from tieshare_service.supervisor import Role, Say, Supervisor
 from tieshare_service.tls import Tls
 
@@ -82,10 +82,7 @@ def _command(*words: str) -> tuple[str, ...]:
 
 def to_environ(settings: Settings) -> dict[str, str]:
     """This process's environment with every setting in it, as ``Settings.from_env`` reads it."""
-    given = {
-        PREFIX + item.name.upper(): str(getattr(settings, item.name)) for item in fields(settings)
-    }
-    return {**os.environ, **given}
+    return {**os.environ, **settings.to_environ()}
 
 
 def with_free_ports(settings: Settings, ports: Mapping[str, str] = _ALL) -> Settings:

@@ -10,6 +10,15 @@ from typing import Any
 from tieshare_service.errors import SettingsError
 
 PREFIX = "TIESHARE_"
+ENGINES = ("local", "ray")
+_NOT_NEGATIVE = (
+    "keep_days",
+    "keep_versions",
+    "stop_s",
+    "max_queue_delay_us",
+    "job_gpus",
+    "job_memory_bytes",
+)
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -43,6 +52,9 @@ class Settings:
     ``require_keys``      also on a loopback address; on any other they are needed in any case.
     ``tls_certificate``, ``tls_key``  files in PEM: all that listens speaks TLS then.
     ``tracing``           whether each inference request gives a span of OpenTelemetry.
+    ``engine``            ``local``: a worker does one job after another on its machine; ``ray``: it
+                          has workers started on a Ray cluster, at RAY_ADDRESS.
+    ``job_gpus``, ``job_memory_bytes``  that a job takes of a node there, beside ``threads``.
     ``runner``            MODULE:FUNCTION that does a job; it has the signature of
                           ``tieshare.compress``.
     """
@@ -76,6 +88,9 @@ class Settings:
     tls_key: str = ""
     tracing: bool = False
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    engine: str = "local"
+    job_gpus: float = 0.0
+    job_memory_bytes: int = 0
     runner: str = "tieshare.pipeline:compress"
 
     def __post_init__(self) -> None:
@@ -97,7 +112,7 @@ class Settings:
         ):
             if not getattr(self, name) > 0:
                 raise SettingsError("must be above 0", where=name)
-        for name in ("keep_days", "keep_versions", "stop_s", "max_queue_delay_us"):
+        for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise SettingsError("must be at least 0", where=name)
         if not self.lease_s >= 2 * self.heartbeat_s:
@@ -105,6 +120,8 @@ class Settings:
         if bool(self.tls_certificate) != bool(self.tls_key):
             missing = "tls_key" if self.tls_certificate else "tls_certificate"
             raise SettingsError("a certificate and its key are given together", where=missing)
+        if self.engine not in ENGINES:
+            raise SettingsError(f"must be one of {', '.join(ENGINES)}", where="engine")
         if not self.runner.partition(":")[2]:
             raise SettingsError("must be MODULE:FUNCTION", where="runner")
 
@@ -128,6 +145,10 @@ class Settings:
             if value is not None:
                 values[name] = Path(value) if name == "data_dir" else value
         return cls(**values)
+
+    def to_environ(self) -> dict[str, str]:
+        """Every setting as ``from_env`` reads it."""
+        return {PREFIX + item.name.upper(): str(getattr(self, item.name)) for item in fields(self)}
 
     def needs_keys(self, host: str) -> bool:
         """Whether who asks at this address of the service has to say who it is."""

@@ -13,8 +13,9 @@ from tieshare.named import check_card
 from tieshare.recipe import Recipe
 from tieshare_service.catalog import Catalog
 from tieshare_service.errors import NotFound
+from tieshare_service.job_rows import NewJob
 from tieshare_service.publish import served_name
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.queue import Queue
 from tieshare_service.records import DatasetRecord, Job, Json, ModelRecord
 
 

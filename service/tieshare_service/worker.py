@@ -30,8 +30,8 @@ _log = logging.getLogger("tieshare.worker")
 class Worker:
     """One worker; run it in the main thread of its own process."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    def __init__(self, settings: Settings, engine: Engine, name: str | None = None) -> None:
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._settings = settings
         self._stopping = False
         self._queue = Queue(engine, time.time, max_attempts=settings.max_attempts)
@@ -55,6 +55,14 @@ class Worker:
         self.startup()
         try:
             self.main_loop()
+        finally:
+            self.shutdown()
+
+    def run_one(self) -> None:
+        """Do one job, if there is one. Raises SQLAlchemyError, OSError: the job comes back."""
+        self.startup()
+        try:
+            self._work_once()
         finally:
             self.shutdown()
 

@@ -19,8 +19,9 @@ from sqlalchemy import Engine, insert, select
 
 from tieshare_service.blobs import Blobs, upload_key
 from tieshare_service.database import open_database, reading
+from tieshare_service.job_rows import NewJob
 from tieshare_service.liveness import Liveness
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.queue import Queue
 from tieshare_service.records import Job, datasets, models, versions
 from tieshare_service.settings import Settings
 

@@ -15,8 +15,8 @@ from tieshare_service.cli import main
 from tieshare_service.control.counters import Counters
 from tieshare_service.control.services import Services, started
 from tieshare_service.database import open_database
+from tieshare_service.job_rows import NewJob
 from tieshare_service.publish import Point
-from tieshare_service.queue import NewJob
 from tieshare_service.settings import Settings
 
 RESULT = b"a smaller network"

@@ -14,9 +14,10 @@ from tieshare_service.database import open_database
 from tieshare_service.errors import NoSuchJob
 from tieshare_service.gate import Gate
 from tieshare_service.housekeeping import Housekeeping
+from tieshare_service.job_rows import NewJob
 from tieshare_service.partial import Partials
 from tieshare_service.publish import Point, Publisher, Served
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.queue import Queue
 from tieshare_service.shelf import FolderShelf
 
 DAY = 86_400.0

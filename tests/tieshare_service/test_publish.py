@@ -9,8 +9,9 @@ from sqlalchemy import Engine, insert
 
 from tieshare_service import shelf as shelf_module
 from tieshare_service.database import open_database
+from tieshare_service.job_rows import NewJob
 from tieshare_service.publish import Point, Publisher, Served, served_name
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.queue import Queue
 from tieshare_service.records import datasets, models
 from tieshare_service.shelf import FolderShelf
 

@@ -17,9 +17,10 @@ from tieshare_service.errors import (
     NoSuchModel,
     WrongState,
 )
+from tieshare_service.job_rows import NewJob
 from tieshare_service.liveness import Liveness
 from tieshare_service.publish import Point, Served
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.queue import Queue
 from tieshare_service.records import Artifact, Job, datasets, models
 
 LEASE = 30.0

@@ -19,7 +19,8 @@ from sqlalchemy import delete, insert
 
 from tieshare_service.database import open_database
 from tieshare_service.errors import LeaseLost, WrongState
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.job_rows import NewJob
+from tieshare_service.queue import Queue
 from tieshare_service.records import Job, datasets, metadata, models
 
 LEASE = 10.0

@@ -9,7 +9,8 @@ from sqlalchemy import Engine, insert
 
 from tieshare_service.database import open_database
 from tieshare_service.errors import NoSuchJob, NoSuchModel
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.job_rows import NewJob
+from tieshare_service.queue import Queue
 from tieshare_service.records import datasets, models
 from tieshare_service.tenants import (
     EVERYTHING,

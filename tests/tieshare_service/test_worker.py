@@ -17,10 +17,11 @@ from sqlalchemy import Engine, insert, select
 
 from tieshare_service.blobs import Blobs
 from tieshare_service.database import open_database, reading
+from tieshare_service.job_rows import NewJob
 from tieshare_service.liveness import Liveness
 from tieshare_service.points import publish_point
 from tieshare_service.publish import Point, Publisher, Served
-from tieshare_service.queue import NewJob, Queue
+from tieshare_service.queue import Queue
 from tieshare_service.records import Job, datasets, models, versions
 from tieshare_service.settings import Settings
 from tieshare_service.shelf import FolderShelf

@@ -68,13 +68,20 @@ def api(settings: Settings, tied_to_stdin: bool) -> None:
     "max_attempts",
     "stop_s",
     "threads",
+    "engine",
+    "job_gpus",
+    "job_memory_bytes",
 )
 @end_with_stdin_option
 def worker(settings: Settings, tied_to_stdin: bool) -> None:
     """Start a worker alone; several may share one data folder."""
-    require_compress()
+    if settings.engine == "local":
+        require_compress()
     _prepare(settings, tied_to_stdin)
-    load("tieshare_service.worker:run")(settings)
+    if settings.engine == "local":
+        load("tieshare_service.worker:run")(settings)
+    else:
+        load("tieshare_service.ray_engine:run")(settings)
 
 
 @click.command()

@@ -39,6 +39,9 @@ HELP: Mapping[str, str] = {
     "tls_certificate": "Certificate in PEM, with its chain: all that listens speaks TLS then.",
     "tls_key": "Its private key in PEM, without a password.",
     "tracing": "Send a trace of each inference request to OpenTelemetry's OTEL_* addresses.",
+    "engine": "local, or ray: workers are started on the Ray cluster at RAY_ADDRESS.",
+    "job_gpus": "GPUs that one job takes of a node of that cluster.",
+    "job_memory_bytes": "Memory that one job takes of a node of that cluster.",
     "threads": "Threads of one training process and of one inference; the machine's cores.",
 }
 
