@@ -4,6 +4,7 @@ One thread calls ``sync``, ``load`` and ``unload``; any thread may read at any t
 whole tables only: every change builds a new table and puts it in place of the old one.
 """
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -57,6 +58,8 @@ class Repository:
         self._load = loader
         self._table: dict[str, Versions] = {}
         self._synced = False
+        self.look_s = 0.0
+        """How long the last ``sync`` has looked for what changed."""
 
     @property
     def ready(self) -> bool:
@@ -107,6 +110,7 @@ class Repository:
         answered before goes on. A failed file is not tried again until it changes. Ends early
         once ``stopped()``. Raises OSError where the folder can't be read, changing nothing.
         """
+        began = time.perf_counter()
         found = scan(self._models_dir)
         for name, version, _ in self.index():
             if (name, version) not in found:
@@ -123,6 +127,7 @@ class Repository:
             known = self._known(name, version)
             model = known.model if known else None
             self._put(name, version, Slot(found[name, version], "LOADING", model=model))
+        self.look_s = time.perf_counter() - began
         # the newest versions first: they are what an unversioned request wants
         for name, version in sorted(coming, key=lambda key: -key[1]):
             if stopped():

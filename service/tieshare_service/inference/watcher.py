@@ -13,6 +13,8 @@ _log = logging.getLogger(__name__)
 
 Change = Callable[[], None]
 
+LOOKING = 0.1  # of a core, at most: ten thousand models are looked through less often than one
+
 
 class Watcher:
     """Syncs every ``poll_s`` seconds from ``start`` to ``stop``, and makes changes asked for.
@@ -56,7 +58,8 @@ class Watcher:
             except Exception:  # whatever one pass meets, the next one must come
                 _log.exception("the models folder could not be read; what is loaded stays")
             try:
-                asked = self._asked.get(timeout=self._poll_s)
+                wait = max(self._poll_s, self._repository.look_s * (1 / LOOKING - 1))
+                asked = self._asked.get(timeout=wait)
             except queue.Empty:
                 continue
             if asked is not None:

@@ -15,6 +15,8 @@ from tieshare_service.inference.watcher import Watcher
 class _Passes:
     """Stands in for a repository: fails the first pass, then counts."""
 
+    look_s = 0.0
+
     def __init__(self) -> None:
         self.count = 0
         self.third = threading.Event()
@@ -42,6 +44,18 @@ def test_a_pass_that_fails_is_logged_and_the_next_one_comes(
     count = passes.count
     assert not any(thread.name == "watch-models" for thread in threading.enumerate())
     assert passes.count == count
+
+
+def test_a_folder_that_takes_long_to_look_through_is_looked_at_less_often() -> None:
+    passes = _Passes()
+    passes.look_s = 1000.0
+    watcher = Watcher(cast("Repository", passes), poll_s=0.001)
+    watcher.start()
+    assert not passes.third.wait(0.3)
+    changed = threading.Event()
+    watcher.ask(changed.set).result(10)  # what is asked for is done at once
+    assert changed.is_set()
+    watcher.stop()
 
 
 def test_stopping_ends_a_long_wait_at_once(models_dir: Path) -> None:
