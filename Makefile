@@ -53,6 +53,7 @@ bench: install
 	$(bin)/python -m benchmarks.stability
 	$(bin)/python -m benchmarks.stage1
 	$(bin)/python -m benchmarks.peers
+	$(bin)/python -m benchmarks.capacity
 
 # A million runs of each: make fuzz RUNS=1000000
 RUNS ?= 100000
