@@ -152,13 +152,10 @@ class Partials:
 
     def get(self, upload_id: str) -> tuple[Partial, int]:
         """One by its id, and how many bytes of it are on the disk. Raises NoSuchUpload."""
+        partial = self._about(upload_id)
+        if partial.made is not None:
+            return partial, partial.length or 0
         try:
-            about = (self._folder / upload_id / "about.json").read_bytes()
-            partial = Partial(**orjson.loads(about))
-            if not self._scope.whole and partial.tenant != self._scope.tenant:
-                raise NoSuchUpload(upload_id)
-            if partial.made is not None:
-                return partial, partial.length or 0
             sync(self._bytes(partial))
             return partial, self._bytes(partial).stat().st_size
         except FileNotFoundError:
@@ -166,7 +163,7 @@ class Partials:
 
     def delete(self, upload_id: str) -> None:
         """Forget it. Raises NoSuchUpload. What it became stays."""
-        self.get(upload_id)
+        self._about(upload_id)
         try:
             shutil.rmtree(self._folder / upload_id)
         except FileNotFoundError:
@@ -271,10 +268,21 @@ class Partials:
     def _unfinished(self) -> Iterator[int]:
         """Bytes of those that are the key's."""
         for folder in self._folder.glob("*"):
-            with suppress(NoSuchUpload):
-                partial, size = self.get(folder.name)
+            with suppress(NoSuchUpload, FileNotFoundError):
+                partial = self._about(folder.name)
                 if partial.key_id == self._scope.key_id and partial.made is None:
-                    yield size
+                    yield self._bytes(partial).stat().st_size
+
+    def _about(self, upload_id: str) -> Partial:
+        """One that is seen. Raises NoSuchUpload."""
+        try:
+            about = (self._folder / upload_id / "about.json").read_bytes()
+        except FileNotFoundError:
+            raise NoSuchUpload(upload_id) from None
+        partial = Partial(**orjson.loads(about))
+        if not self._scope.whole and partial.tenant != self._scope.tenant:
+            raise NoSuchUpload(upload_id)
+        return partial
 
     def _bytes(self, partial: Partial) -> Path:
         return self._folder / partial.id / "bytes"
