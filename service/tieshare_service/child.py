@@ -60,10 +60,11 @@ class Spec:
     blobs: str = ""
     niceness: int = 5
 
-    def upload(self, key: str) -> Path:
-        """The file on this machine."""
+    def uploads(self) -> tuple[Path, Path]:
+        """Model and data set, on this machine."""
         store = Blobs.of(Settings(data_dir=Path(self.data_dir), blobs=self.blobs)).store
-        return store.fetch(key, Path(self.folder) / "uploads")
+        folder = Path(self.folder) / "uploads"
+        return store.fetch(self.model, folder), store.fetch(self.dataset, folder)
 
     @property
     def out(self) -> Path:
@@ -110,8 +111,7 @@ def _run(spec: Spec, listener: Callable[[Progress], None]) -> None:
     module, _, name = spec.runner.partition(":")
     runner: Runner = getattr(importlib.import_module(module), name)
     recipe = Recipe.from_dict(spec.recipe)
-    uploads = spec.upload(spec.model), spec.upload(spec.dataset)
-    result = runner(*uploads, recipe, listener, spec.checkpoints)
+    result = runner(*spec.uploads(), recipe, listener, spec.checkpoints)
     spec.unfinished.mkdir()
     result.save(spec.unfinished)
     for path in spec.unfinished.iterdir():
