@@ -8,6 +8,8 @@ EXTRAS ?= compress,tracing,postgresql,objects,ray,dev
 TORCH_INDEX ?=
 # CI runs every test; by hand the slow ones are left out: make test TESTS=tests runs them too.
 TESTS ?= $(if $(CI),tests,-m "not slow" tests)
+# How many processes run them. One thread of arithmetic in each, so that they share two cores.
+JOBS ?= 2
 
 bin := $(VENV)/bin
 comma := ,
@@ -30,7 +32,7 @@ serve: install
 	$(bin)/tieshare serve
 
 test: install
-	$(bin)/pytest -q $(TESTS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(bin)/pytest -q -n $(JOBS) --dist worksteal $(TESTS)
 
 check: install
 	$(bin)/ruff format --check .
