@@ -35,10 +35,12 @@ def test_a_larger_network_gets_fewer_steps_but_no_fewer_than_12_000(macs: int, e
     assert plan(Recipe(), 51_200, macs, SMALL).path_epochs == epochs
 
 
-def test_a_point_is_retrained_for_four_tenths_of_the_path() -> None:
-    assert plan(Recipe(), 51_200, SMALL, SMALL).retrain_epochs == 40
+def test_a_point_is_retrained_for_four_tenths_of_the_path_and_8_000_steps_at_most() -> None:
+    assert plan(Recipe(), 51_200, 2_000_000, SMALL).retrain_epochs == 20
+    assert plan(Recipe(), 51_200, SMALL, SMALL).retrain_epochs == 20
     assert plan(Recipe(path_epochs=9), 51_200, SMALL, SMALL).retrain_epochs == 4
     assert plan(Recipe(path_epochs=1), 51_200, SMALL, SMALL).retrain_epochs == 1
+    assert plan(Recipe(path_epochs=9), 51_200_000, SMALL, SMALL).retrain_epochs == 1
 
 
 @pytest.mark.parametrize(("retrain", "rounded"), [(1, 1), (7, 1), (8, 2), (50, 12)])
@@ -57,7 +59,7 @@ def test_what_the_recipe_says_comes_first() -> None:
 
 
 def test_the_length_follows_from_the_batch_that_the_recipe_says() -> None:
-    expected = Plan(path_epochs=100, retrain_epochs=40, batch=64, shrink_every=20)
+    expected = Plan(path_epochs=100, retrain_epochs=20, batch=64, shrink_every=20)
     assert plan(Recipe(batch_size=64), 25_600, SMALL, SMALL) == expected
 
 
