@@ -14,8 +14,8 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tieshare_service.errors import SettingsError
+from tieshare_service.migrations import migrate
 from tieshare_service.records import metadata
-from tieshare_service.upgrade import upgrade
 
 BUSY_SECONDS = 30
 
@@ -29,7 +29,8 @@ def open_database(where: Path | str) -> Engine:
     On SQLite every transaction of ``engine.begin()`` holds the write lock from its first line, so
     that what it read still stands when it writes; ``reading(engine)`` holds none. On PostgreSQL a
     transaction locks the rows that it will change, and ``alone`` what has no row yet.
-    SettingsError: a URL that can't be used, or a server that does not answer.
+    SettingsError: a URL that can't be used, a server that does not answer, or a database that a
+    later version has made.
     """
     url = where if isinstance(where, str) and "://" in where else f"sqlite:///{where}"
     try:
@@ -49,16 +50,23 @@ def open_database(where: Path | str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     try:
+        _make_tables(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _make_tables(engine: Engine) -> None:
+    try:
         with engine.begin() as connection:
             alone(connection, "tables")
-            metadata.create_all(connection)
-            upgrade(connection, metadata)
+            migrate(connection, metadata)
     except OperationalError as error:
         if engine.dialect.name == "sqlite":
             raise
         why, *_ = str(error.orig).splitlines()
         raise SettingsError(why, where="database_url") from error
-    return engine
 
 
 @contextmanager

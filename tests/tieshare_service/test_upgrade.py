@@ -1,4 +1,4 @@
-"""A data folder of version 0.1 opens, with all that is in it, and does what a new one does."""
+"""A database of an earlier version opens, with all that is in it, and does what a new one does."""
 
 import sqlite3
 import subprocess
@@ -8,9 +8,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, inspect, select
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, func, select
 
+from tieshare_service import migrations
 from tieshare_service.database import open_database, reading
+from tieshare_service.errors import SettingsError
+from tieshare_service.migrations import HEAD, migrate
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import Queue
 from tieshare_service.records import events, metadata, versions
@@ -74,12 +80,48 @@ def engine(old: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_every_table_has_the_columns_of_a_new_one(engine: Engine) -> None:
-    with reading(engine) as connection:
-        found = inspect(connection)
-        for table in metadata.sorted_tables:
-            columns = {column["name"] for column in found.get_columns(table.name)}
-            assert columns == {column.name for column in table.columns}
+@pytest.fixture
+def tables_of_alembic(database: Path | str) -> Iterator[Engine]:
+    """A database with nothing in it for which every migration was run."""
+    engine = open_database(database)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql("DELETE FROM alembic_version")
+        migrate(connection, metadata)
+    yield engine
+    engine.dispose()
+
+
+def differences(engine: Engine) -> list[object]:
+    with engine.connect() as connection:
+        return compare_metadata(MigrationContext.configure(connection), metadata)
+
+
+def test_every_table_is_as_in_a_new_one(engine: Engine) -> None:
+    assert differences(engine) == []
+
+
+def test_all_migrations_together_make_the_tables(tables_of_alembic: Engine) -> None:
+    assert differences(tables_of_alembic) == []
+
+
+def test_a_new_database_has_the_newest_revision(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "new.db")
+    with engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == HEAD
+    engine.dispose()
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [HEAD]
+
+
+def test_a_database_of_a_later_version_is_refused_and_left_alone(database: Path | str) -> None:
+    engine = open_database(database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'later'")
+    with pytest.raises(SettingsError, match="a later version of tieshare made it"):
+        open_database(database)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM alembic_version").scalar() == "later"
+    engine.dispose()
 
 
 def test_jobs_events_and_versions_are_as_they_were(engine: Engine) -> None:
