@@ -94,7 +94,7 @@ def tables_of_alembic(database: Path | str) -> Iterator[Engine]:
 
 def differences(engine: Engine) -> list[object]:
     with engine.connect() as connection:
-        return compare_metadata(MigrationContext.configure(connection), metadata)
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
 
 def test_every_table_is_as_in_a_new_one(engine: Engine) -> None:

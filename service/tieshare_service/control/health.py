@@ -22,14 +22,17 @@ async def get_health() -> schemas.Health:
 
 
 @router.get("/readyz", responses=problems(503))
-def get_readiness(parts: Parts) -> schemas.Health:
-    """Say whether uploads and jobs can be taken: the database answers, files can be written."""
+def get_readiness(parts: Parts) -> schemas.Readiness:
+    """Say whether uploads and jobs can be taken: the database answers, files can be written.
+
+    Jobs are taken while no worker lives, too; they wait for one.
+    """
     for name, check in _CHECKS.items():
         try:
             check(parts)
         except (OSError, SQLAlchemyError) as error:
             raise NotReady(f"the {name} does not work", where=name) from error
-    return schemas.Health(status="ok")
+    return schemas.Readiness(status="ok", workers=len(parts.workers()))
 
 
 def _ask_database(parts: Services) -> None:

@@ -27,6 +27,7 @@ def page(parts: Services) -> str:
     counters = parts.counters
     lines = [
         *_family("tieshare_jobs", "gauge", "Jobs by status.", jobs),
+        *_family("tieshare_workers", "gauge", "Workers alive.", [((), len(parts.workers()))]),
         *_family("tieshare_uploads_total", "counter", "Files kept.", counters.of("uploads")),
         *_family(
             "tieshare_upload_bytes_total", "counter", "Bytes kept.", counters.of("upload_bytes")
@@ -42,5 +43,5 @@ def _family(name: str, kind: str, text: str, samples: Iterable[tuple[Labels, int
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
         inside = ",".join(f'{key}="{label}"' for key, label in labels)
-        lines.append(f"{name}{{{inside}}} {value}")
+        lines.append(f"{name}{{{inside}}} {value}" if inside else f"{name} {value}")
     return lines

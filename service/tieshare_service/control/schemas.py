@@ -291,6 +291,12 @@ class Health(BaseModel):
     status: str = Field(examples=["ok"])
 
 
+class Readiness(Health):
+    """The service can take uploads and jobs."""
+
+    workers: int = Field(description="That live and take jobs, on all machines.", examples=[1])
+
+
 class Problem(BaseModel):
     """Problem details, RFC 9457; ``type`` is stable."""
 

@@ -17,6 +17,7 @@ from tieshare_service.database import open_database
 from tieshare_service.gate import Gate
 from tieshare_service.housekeeping import Housekeeping
 from tieshare_service.keys import Guard, Key, Keys
+from tieshare_service.liveness import Liveness
 from tieshare_service.partial import Partials
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
@@ -47,6 +48,11 @@ class Services:
     audit: Audit
     guard: Guard | None
     counters: Counters
+    liveness: Liveness
+
+    def workers(self) -> list[str]:
+        """Those that live: what has not beaten for a lease has lost its job."""
+        return self.liveness.alive(self.settings.lease_s)
 
     def of(self, scope: Scope) -> "Services":
         """What this one sees of it."""
@@ -82,6 +88,7 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
         audit=Audit(engine, time.time),
         guard=Guard(Keys(engine, time.time)) if guarded else None,
         counters=counters,
+        liveness=Liveness(engine, time.time),
     )
     housekeeping = Housekeeping(
         engine,

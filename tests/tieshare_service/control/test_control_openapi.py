@@ -139,6 +139,7 @@ def test_real_answers_have_their_schemas_form(
         f"/v1/jobs/{job}/events": "EventPage",
         f"/v1/jobs/{job}/artifacts": "ArtifactPage",
         "/healthz": "Health",
+        "/readyz": "Readiness",
         "/nothing": "Problem",
     }.items():
         validator_for(schema(name)).validate(http.get(path).json())

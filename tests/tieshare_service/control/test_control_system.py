@@ -2,20 +2,35 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 
 from tieshare_service.control.services import Services
+from tieshare_service.liveness import Liveness
 from tieshare_service.settings import Settings
 
 Serve = Callable[[Settings], tuple[httpx.Client, Services]]
 
 
 def test_a_service_that_can_work_is_alive_and_ready(http: httpx.Client) -> None:
-    for path in ("/healthz", "/readyz"):
+    for path, found in {
+        "/healthz": {"status": "ok"},
+        "/readyz": {"status": "ok", "workers": 0},
+    }.items():
         answer = http.get(path)
-        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        assert (answer.status_code, answer.json()) == (200, found)
+
+
+def test_readiness_and_metrics_tell_how_many_workers_live(serve: Serve, settings: Settings) -> None:
+    http, services = serve(settings)
+    now = time.time()
+    for name, at in {"a": now, "b": now, "gone": now - settings.lease_s - 1}.items():
+        Liveness(services.engine, partial(float, at)).beat(name)
+    assert http.get("/readyz").json()["workers"] == 2
+    assert "tieshare_workers 2" in http.get("/metrics").text.splitlines()
 
 
 def test_a_service_without_its_data_folder_is_alive_and_not_ready(
@@ -55,7 +70,7 @@ def test_metrics_count_jobs_uploads_and_requests(
 def test_every_line_of_the_metrics_is_one_that_prometheus_reads(http: httpx.Client) -> None:
     text = http.get("/metrics").text
     assert text.endswith("\n")
-    sample = re.compile(r'[a-z_]+\{[a-z]+="[\w-]*"(,[a-z]+="[\w-]*")*\} \d+')
+    sample = re.compile(r'[a-z_]+(\{[a-z]+="[\w-]*"(,[a-z]+="[\w-]*")*\})? \d+')
     comment = re.compile(r"# (HELP|TYPE) [a-z_]+ .+")
     for line in text.splitlines():
         assert sample.fullmatch(line) or comment.fullmatch(line), line
