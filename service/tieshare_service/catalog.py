@@ -180,14 +180,15 @@ class Catalog(Generic[Record]):
             bytes=upload.bytes,
             card=card,
             created_at=self._now(),
+            tenant=self._scope.tenant,
         )
         # The file first: a row is never without one.
         self._blobs.keep(upload, self._sort.kind, upload_id)
-        owner = {"tenant": self._scope.tenant, "key_id": self._scope.key_id}
+        values = asdict(record) | {"key_id": self._scope.key_id}
         try:
             with self._engine.begin() as connection:
                 self._scope.require_bytes(connection, record.bytes)
-                connection.execute(insert(self._sort.table).values(asdict(record) | owner))
+                connection.execute(insert(self._sort.table).values(values))
         except QuotaExceeded:
             self._blobs.delete(self._sort.kind, upload_id)
             raise

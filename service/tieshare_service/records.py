@@ -158,6 +158,7 @@ class _Upload:
     bytes: int
     card: Json
     created_at: float
+    tenant: str = ""
 
 
 @dataclass(frozen=True)

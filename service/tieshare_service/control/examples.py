@@ -37,6 +37,7 @@ MODEL: dict[str, Any] = {
     "sha256": _SHA256,
     "bytes": 86420,
     "created_at": "2026-03-02T09:15:04.250000Z",
+    "tenant": "",
     "parameters": 21210,
     "opset": 20,
     "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 64]}],
@@ -52,6 +53,7 @@ DATASET: dict[str, Any] = {
     "sha256": _SHA256,
     "bytes": 474880,
     "created_at": "2026-03-02T09:15:05.750000Z",
+    "tenant": "",
     "samples": 1437,
     "arrays": [
         {"name": "x", "dtype": "float32", "shape": [1437, 64]},
@@ -100,6 +102,7 @@ JOB: dict[str, Any] = {
     "created_at": "2026-03-02T09:15:06.500000Z",
     "started_at": "2026-03-02T09:15:06.750000Z",
     "ended_at": None,
+    "tenant": "",
 }
 EVENTS: dict[str, Any] = {
     "items": [

@@ -31,12 +31,16 @@ class Layer(BaseModel):
     columns: int
 
 
+_TENANT: str = Field(description="whose it is; empty where it belongs to none", examples=[""])
+
+
 class _Upload(BaseModel):
     id: str
     name: str
     sha256: str = Field(description="of the file, in hexadecimal")
     bytes: int
     created_at: datetime
+    tenant: str = _TENANT
 
     @staticmethod
     def columns(record: records.ModelRecord | records.DatasetRecord) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class _Upload(BaseModel):
             "sha256": record.sha256,
             "bytes": record.bytes,
             "created_at": _time(record.created_at),
+            "tenant": record.tenant,
         }
 
 
@@ -179,6 +184,7 @@ class Job(BaseModel):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    tenant: str = _TENANT
 
     @classmethod
     def of(cls, job: records.Job) -> "Job":
@@ -200,6 +206,7 @@ class Job(BaseModel):
             created_at=_time(job.created_at),
             started_at=None if job.started_at is None else _time(job.started_at),
             ended_at=None if job.ended_at is None else _time(job.ended_at),
+            tenant=job.tenant,
         )
 
 

@@ -1,7 +1,7 @@
 """Which versions are served: the folder's state, brought into memory one change at a time.
 
-One thread calls ``sync``, ``load`` and ``unload``; any thread may read at any time. Readers see
-whole tables only: every change builds a new table and puts it in place of the old one.
+One thread calls ``sync``, ``load`` and ``unload``; any thread may read at any time. Every change
+puts new ``Versions`` of a name in place of the old ones, so that readers see all of a name or none.
 """
 
 import time
@@ -95,7 +95,7 @@ class Repository:
         """Every version in the folder with its state, by name and version."""
         return [
             (name, version, slot)
-            for name, versions in sorted(self._table.items())
+            for name, versions in sorted(self._table.copy().items())
             for version, slot in sorted(versions.slots.items())
         ]
 
@@ -192,11 +192,10 @@ class Repository:
         slots.pop(version, None)
         if slot is not None:
             slots[version] = slot
-        table = dict(self._table)
-        table.pop(name, None)
         if slots:
-            table[name] = Versions(slots)
-        self._table = table
+            self._table[name] = Versions(slots)
+        else:
+            self._table.pop(name, None)
 
     def _differs(self, key: tuple[str, int], file: Found) -> bool:
         known = self._known(*key)

@@ -272,3 +272,19 @@ def test_a_key_makes_as_many_requests_in_a_minute_as_it_may(let_in: Let) -> None
     assert refused(answer) == (429, "too-many-requests")
     assert 1 <= int(answer.headers["Retry-After"]) <= 20
     assert let_in()("GET", "/v1/models").status_code == 200
+
+
+def test_what_is_answered_says_whose_it_is(
+    let_in: Let, services: Services, files: dict[str, bytes]
+) -> None:
+    ours, operator = let_in(tenant="ours"), let_in("admin")
+    made = put(ours, files)
+    done(ours, services, made)
+    plain = put(let_in(), files)
+    for kind, field in {"models": "model", "datasets": "dataset"}.items():
+        seen = {
+            item["id"]: item["tenant"] for item in operator("GET", f"/v1/{kind}").json()["items"]
+        }
+        assert seen == {made[field]: "ours", plain[field]: ""}
+    (job,) = operator("GET", "/v1/jobs").json()["items"]
+    assert job["tenant"] == "ours"
