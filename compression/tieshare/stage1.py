@@ -20,6 +20,8 @@ from tieshare.exports.units import Masks, staying
 from tieshare.fixed_sizes import FixedSizes
 from tieshare.graph.layers import Layer
 from tieshare.graph.structure import Structure
+from tieshare.graph.tensors import Array
+from tieshare.narrow import Narrowing
 from tieshare.pace import Living, Pace, strongest
 from tieshare.penalties import OrderedRows
 from tieshare.plan import Plan
@@ -102,6 +104,7 @@ class RisingPath:
         self.total = sum(twin.parameter(name).numel() for name in twin.names)
         self.left: dict[str, Masks] = {}
         self.worth = self._worth()
+        self.narrowing = Narrowing(twin)
 
     def epoch(self) -> Snapshot:
         """Train one epoch, shrink on the way, and steer the strength; the pace heeds the score.
@@ -111,10 +114,11 @@ class RisingPath:
         RecipeError: weights are no numbers any more, as the learning rate is too large.
         """
         self.done += 1
-        self.twin.train()
+        self.narrowing.follow(self._values())
+        network = self.narrowing.network.train()
         steps = self.trainer.steps
         for step, index in enumerate(self.trainer.batches(self.seed, self.done - 1), start=1):
-            descend(self.optimizer, self.trainer.loss(self.twin, index))
+            descend(self.optimizer, self.trainer.loss(network, index))
             if step % self.every == 0 or step == steps:
                 self._shrink((step - 1) % self.every + 1)
             turn = step * self.turns // steps
@@ -123,15 +127,16 @@ class RisingPath:
                 self._set_rate()
                 self.worth = self._worth()
                 if step < steps:
-                    self.pace.lost(self.lost(float(self.trainer.right(self.twin, _SOME).mean())))
-                    self.twin.train()
+                    score = self.trainer.right(network, _SOME).mean()
+                    self.pace.lost(self.lost(float(score)))
+                    network.train()
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:
         """The network as it is now."""
         return Snapshot(
             epoch=self.done,
-            score=float(self.trainer.right(self.twin).mean()),
+            score=float(self.trainer.right(self.narrowing.network).mean()),
             ratio=self.pace.ratio,
             alive_rows=sum(int(rows.sum()) for _, rows in self._alive_rows()),
         )
@@ -161,6 +166,7 @@ class RisingPath:
             "backs": self.backs,
             "pace": self.pace.state(),
             "worth": {name: torch.from_numpy(sizes) for name, sizes in self.worth.items()},
+            "narrowing": self.narrowing.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -171,6 +177,7 @@ class RisingPath:
         self.rate, self.done, self.backs = state["rate"], state["done"], state["backs"]
         self.pace.restore(state["pace"])
         self.worth = {name: sizes.numpy() for name, sizes in state["worth"].items()}
+        self.narrowing.restore(state["narrowing"])
 
     @property
     def rate_now(self) -> float:
@@ -235,12 +242,15 @@ class RisingPath:
 
     def _staying(self) -> dict[str, Masks]:
         """What stays of each tensor with the weights as they are."""
-        now = {
+        return staying(self.structure, self._values())
+
+    def _values(self) -> dict[str, Array]:
+        """Of the parameters of which slices may go."""
+        return {
             name: self.twin.parameter(name).detach().cpu().numpy()
             for name in self.structure.entries
             if name in self.twin.names
         }
-        return staying(self.structure, now)
 
     def _alive_rows(self) -> Iterator[tuple[Layer, Tensor]]:
         """The regularised layers, and which of their rows (rows,) are alive."""

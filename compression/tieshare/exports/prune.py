@@ -21,21 +21,27 @@ from tieshare.graph.view import view
 def remove_dead_units(model: ModelProto, multiple: int = 1) -> ModelProto:
     """The same function with narrower layers.
 
-    1. A unit stays if a weight that is not zero reads it for a unit that stays, and wherever it
-       is not understood who reads it; along every axis of a tensor at least one slice stays.
-    2. Every slice of every stored tensor goes that belongs to a unit that does not stay.
-    3. As many dead channels stay as make the widths of convolutions a ``multiple``.
-    4. Numbers in the graph that count or pick slices follow: target shapes, bounds, sizes of
+    A unit stays if a weight that is not zero reads it for a unit that stays, and wherever it is not
+    understood who reads it; along every axis of a tensor at least one slice stays. As many dead
+    channels stay as make the widths of convolutions a ``multiple``.
+    """
+    draft = Draft(model)
+    structure = structure_of(draft.model())
+    values = {name: draft.array(name) for name in structure.entries}
+    return keep_units(model, structure, _rounded(structure, structure.alive(values), multiple))
+
+
+def keep_units(model: ModelProto, structure: Structure, alive: Units) -> ModelProto:
+    """The model with these units and no others; ``structure``: of ``Draft(model).model()``.
+
+    1. Every slice of every stored tensor goes that belongs to a unit that does not stay.
+    2. Numbers in the graph that count or pick slices follow: target shapes, bounds, sizes of
        pieces, groups, heads, hidden sizes.
     """
     draft = Draft(model)
-    plain = draft.model()
-    structure = structure_of(plain)
-    values = {name: draft.array(name) for name in structure.entries}
-    alive = _rounded(structure, structure.alive(values), multiple)
+    known = {node.index: node.known for node in view(draft.model()).nodes}
     for name, masks in structure.stays(alive).items():
-        draft.put(name, cut(values[name], masks))
-    known = {node.index: node.known for node in view(plain).nodes}
+        draft.put(name, cut(draft.array(name), masks))
     for edit in structure.edits:
         node = draft.nodes[edit.node]
         if isinstance(edit, Numbered):

@@ -30,7 +30,7 @@ def from_onnx(model: ModelProto, outputs: Sequence[str] | None = None) -> "Twin"
         if name not in seen.producers and name not in seen.inputs and name not in seen.tensors:
             raise UnsupportedModel(f"the graph has no value {name!r}", where=name)
     check_operators(model, wanted)
-    return Twin(seen, wanted).eval()
+    return Twin(model, seen, wanted).eval()
 
 
 class Twin(nn.Module):
@@ -39,11 +39,12 @@ class Twin(nn.Module):
     Each stored float tensor that a gradient reaches is one parameter, however many nodes use
     it; running statistics and constants are buffers. By their ONNX names, ``names`` lists the
     parameters, ``statistics`` the running statistics, and ``scale_free`` the
-    layers that only a batch norm reads.
+    layers that only a batch norm reads. ``model``: what it was built from.
     """
 
-    def __init__(self, seen: View, outputs: tuple[str, ...]) -> None:
+    def __init__(self, model: ModelProto, seen: View, outputs: tuple[str, ...]) -> None:
         super().__init__()
+        self.model = model
         weights = weights_of(seen, outputs)
         self.names, self.statistics = weights.trained, weights.statistics
         self.scale_free = _all_here(scale_free(seen), {*self.names, *self.statistics})
