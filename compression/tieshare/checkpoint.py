@@ -10,6 +10,10 @@ import torch
 
 from tieshare.graph.tensors import Array
 
+FORMAT = 2
+"""Of what the steps of a job keep here: raised when it changes, so that a job that another version
+began is begun anew."""
+
 
 class Checkpoints:
     """States of training by name, and arrays that don't change once they are there."""

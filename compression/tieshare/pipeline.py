@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from tieshare.checkpoint import Checkpoints
+from tieshare.checkpoint import FORMAT, Checkpoints
 from tieshare.data import Dataset, fit, read_npz
 from tieshare.files import Files
 from tieshare.front import front_points
@@ -127,8 +127,9 @@ def _save(files: Files, folder: Path, prefix: str) -> None:
 
 
 def _key(model: bytes, dataset: Dataset, recipe: Recipe) -> str:
-    """Names what a checkpoint is of: other arguments do not go on from it."""
+    """Names what a checkpoint is of: other arguments, and formats, do not go on from it."""
     digest = hashlib.sha256(model)
+    digest.update(f"{FORMAT} ".encode())
     digest.update(json.dumps(recipe.to_dict(), sort_keys=True).encode())
     for name, array in sorted(dataset.arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

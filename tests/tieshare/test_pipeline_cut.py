@@ -115,6 +115,17 @@ def test_another_recipe_in_the_same_folder_starts_from_the_beginning(
     assert [item.done for item in heard if item.stage == "path"] == [1, 2]
 
 
+def test_what_another_version_kept_in_another_form_is_not_gone_on_from(
+    mlp: ModelProto, digits: Dataset, tmp_path: Path, short: Short, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tieshare.pipeline.FORMAT", 1)
+        compress(mlp, digits, short(path_epochs=2), checkpoint_dir=tmp_path)
+    heard: list[Progress] = []
+    compress(mlp, digits, short(path_epochs=2), heard.append, tmp_path)
+    assert [item.done for item in heard if item.stage == "path"] == [1, 2]
+
+
 def test_model_and_data_may_be_files_and_the_same_seed_gives_the_same_bytes(
     mlp: ModelProto, digits: Dataset, tmp_path: Path, short: Short
 ) -> None:
