@@ -110,9 +110,9 @@ def run(flags: argparse.Namespace, seed: int) -> list[Found]:
         print(f"the job took {took:.0f} s (at most {60 * setting.minutes} s)")
         tests = _print(result, data)
         result.save(flags.out / f"{flags.network}-{seed}-{asked:g}")
-        whole = Found(asked, setting.goals[0], 1.0, test, 1.0, test)
+        size = dense.stat().st_size
         found += [
-            _best(replace(whole, goal=goal), result.front, tests, dense.stat().st_size)
+            _best(Found(asked, goal, 1.0, test, 1.0, test), result.front, tests, size)
             for goal in setting.goals
             if goal.accuracy >= asked
         ]

@@ -1,6 +1,5 @@
 """A twin that computes without the units that nobody reads: the same outputs, sooner."""
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from tieshare.exports.draft import Draft
 from tieshare.exports.prune import keep_units
-from tieshare.exports.units import Masks
+from tieshare.exports.units import Masks, size_left
 from tieshare.graph.structure import Structure, Units, structure_of
 from tieshare.graph.tensors import Array
 from tieshare.twin import Twin, from_onnx
@@ -35,7 +34,7 @@ class Narrowing:
         They are not to come back: what reads them has to stay zero.
         """
         units = self._structure.alive(values)
-        if self._size(units) <= _NARROWER * self._computed:
+        if self._size(units) <= _NARROWER * self._size(self._units):
             self._compute_with(units)
 
     def state(self) -> Tensor | None:
@@ -50,22 +49,20 @@ class Narrowing:
     def _structure(self) -> Structure:
         return structure_of(self._model)
 
-    def _size(self, units: Units) -> int:
-        """How many parameters there are for these units."""
-        stays, twin = self._structure.stays(units), self._twin
+    def _size(self, units: Units | None) -> int:
+        """How many parameters there are for these units; None: for all."""
+        stays = {} if units is None else self._structure.stays(units)
+        twin = self._twin
         return sum(
-            _Cut(name, twin.parameter(name), stays.get(name, {})).size for name in twin.names
+            size_left(twin.parameter(name).shape, stays.get(name, {})) for name in twin.names
         )
 
     def _compute_with(self, units: Units | None) -> None:
-        self._units, twin = units, self._twin
-        if units is None:
-            self.network: nn.Module = twin
-            self._computed = sum(twin.parameter(name).numel() for name in twin.names)
-            return
-        small = from_onnx(keep_units(self._model, self._structure, units), twin.outputs)
-        self.network = Narrow(twin, small, self._structure.stays(units))
-        self._computed = self._size(units)
+        self._units = units
+        self.network: nn.Module = self._twin
+        if units is not None:
+            small = from_onnx(keep_units(self._model, self._structure, units), self._twin.outputs)
+            self.network = Narrow(self._twin, small, self._structure.stays(units))
 
 
 class Narrow(nn.Module):
@@ -78,23 +75,20 @@ class Narrow(nn.Module):
     def __init__(self, twin: Twin, small: Twin, stays: Mapping[str, Masks]) -> None:
         super().__init__()
         self.small = small.to(next(twin.parameters()).device)
-        whole: dict[str, Tensor] = {name: twin.parameter(name) for name in small.names}
-        whole |= {name: twin.statistic(name) for name in small.statistics}
-        self._cuts = [_Cut(name, tensor, stays.get(name, {})) for name, tensor in whole.items()]
+        cuts = [_Cut(name, twin.parameter(name), stays.get(name, {})) for name in small.names]
+        self._moved = [
+            _Cut(name, twin.statistic(name), stays.get(name, {})) for name in small.statistics
+        ]
+        self._cuts = [*cuts, *self._moved]
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """As the twin's."""
         weights = {cut.name: cut.slices() for cut in self._cuts}
         answer: Tensor | tuple[Tensor, ...] = self.small(*inputs, weights=weights)
         if self.training:
-            self._keep_statistics(weights)
-        return answer
-
-    @torch.no_grad()
-    def _keep_statistics(self, weights: Mapping[str, Tensor]) -> None:
-        for cut in self._cuts:
-            if not cut.whole.requires_grad:
+            for cut in self._moved:
                 cut.write(weights[cut.name])
+        return answer
 
 
 class _Cut:
@@ -107,12 +101,6 @@ class _Cut:
             for axis, mask in masks.items()
             if not mask.all()
         }
-
-    @property
-    def size(self) -> int:
-        """Of what stays."""
-        lengths = {axis: len(places) for axis, places in self.places.items()}
-        return math.prod(lengths.get(axis, n) for axis, n in enumerate(self.whole.shape))
 
     def slices(self) -> Tensor:
         """What stays; the tensor itself, if that is all of it."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tieshare.errors import RecipeError
-from tieshare.exports.units import Masks, staying
+from tieshare.exports.units import Masks, size_left, staying
 from tieshare.fixed_sizes import FixedSizes
 from tieshare.graph.layers import Layer
 from tieshare.graph.structure import Structure
@@ -272,13 +272,9 @@ class RisingPath:
 
     def _ratio(self) -> float:
         """Parameters / those that are alive."""
-        alive = 0
-        for name, stays in self.left.items():
-            shape = self.twin.parameter(name).shape
-            alive += math.prod(
-                int(stays[axis].sum()) if axis in stays else length
-                for axis, length in enumerate(shape)
-            )
+        alive = sum(
+            size_left(self.twin.parameter(name).shape, stays) for name, stays in self.left.items()
+        )
         return self.total / max(alive, 1)
 
     def _worth(self) -> dict[str, NDArray[np.float64]]:

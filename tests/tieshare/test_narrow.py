@@ -8,7 +8,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from tieshare.exports.units import staying
+from tieshare.exports.units import cut, staying
 from tieshare.graph.structure import Structure, structure_of
 from tieshare.narrow import Narrowing
 from tieshare.twin import Twin, from_onnx
@@ -67,10 +67,8 @@ def test_outputs_and_gradients_of_what_is_left_are_the_same(
     close(narrow(*inputs).detach().numpy(), whole)
     masks = staying(structure, values(twin))
     for name, found in gradients(twin, narrow, inputs).items():
-        places = [np.arange(n) for n in found.shape]
-        for axis, mask in masks.get(name, {}).items():
-            places[axis] = np.flatnonzero(mask)
-        close(found[np.ix_(*places)], expected[name][np.ix_(*places)])
+        left = masks.get(name, {})
+        close(cut(found, left), cut(expected[name], left))
 
 
 def test_running_statistics_of_what_is_left_move_and_the_others_stay(

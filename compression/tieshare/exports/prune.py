@@ -26,20 +26,21 @@ def remove_dead_units(model: ModelProto, multiple: int = 1) -> ModelProto:
     channels stay as make the widths of convolutions a ``multiple``.
     """
     draft = Draft(model)
-    structure = structure_of(draft.model())
+    plain = draft.model()
+    structure = structure_of(plain)
     values = {name: draft.array(name) for name in structure.entries}
-    return keep_units(model, structure, _rounded(structure, structure.alive(values), multiple))
+    return keep_units(plain, structure, _rounded(structure, structure.alive(values), multiple))
 
 
-def keep_units(model: ModelProto, structure: Structure, alive: Units) -> ModelProto:
-    """The model with these units and no others; ``structure``: of ``Draft(model).model()``.
+def keep_units(plain: ModelProto, structure: Structure, alive: Units) -> ModelProto:
+    """The model with these units and no others; ``plain``, without constant nodes: from a draft.
 
     1. Every slice of every stored tensor goes that belongs to a unit that does not stay.
     2. Numbers in the graph that count or pick slices follow: target shapes, bounds, sizes of
        pieces, groups, heads, hidden sizes.
     """
-    draft = Draft(model)
-    known = {node.index: node.known for node in view(draft.model()).nodes}
+    draft = Draft(plain)
+    known = {node.index: node.known for node in view(plain).nodes}
     for name, masks in structure.stays(alive).items():
         draft.put(name, cut(draft.array(name), masks))
     for edit in structure.edits:

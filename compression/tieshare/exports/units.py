@@ -1,6 +1,7 @@
 """What is left of stored tensors when units that nobody reads are gone."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,3 +31,10 @@ def cut(array: Array, masks: Masks) -> Array:
     for axis, mask in masks.items():
         array = np.compress(mask, array, axis=axis)
     return array
+
+
+def size_left(shape: Sequence[int], masks: Masks) -> int:
+    """How many numbers are in the slices that stay."""
+    return math.prod(
+        int(masks[axis].sum()) if axis in masks else length for axis, length in enumerate(shape)
+    )

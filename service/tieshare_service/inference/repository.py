@@ -93,6 +93,7 @@ class Repository:
 
     def index(self) -> list[tuple[str, int, Slot]]:
         """Every version in the folder with its state, by name and version."""
+        # of a copy: names come and go while another thread reads
         return [
             (name, version, slot)
             for name, versions in sorted(self._table.copy().items())

@@ -134,8 +134,8 @@ def upgrade() -> None:
         new = _lacking(connection, table)
         for name in new:
             column = table.c[name]
-            bare = Column(name, column.type, nullable=column.nullable)
-            bare.server_default = column.server_default
+            default = column.server_default
+            bare = Column(name, column.type, nullable=column.nullable, server_default=default)
             op.add_column(table.name, bare)
         for index in table.indexes:
             if any(column.name in new for column in index.columns):
