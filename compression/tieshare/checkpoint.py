@@ -10,7 +10,7 @@ import torch
 
 from tieshare.graph.tensors import Array
 
-FORMAT = 2
+FORMAT = 3
 """Of what the steps of a job keep here: raised when it changes, so that a job that another version
 began is begun anew."""
 

@@ -7,7 +7,7 @@ from tieshare.recipe import Recipe
 
 _MOST_STEPS, _FEWEST_STEPS = 20_000, 12_000
 _CHEAP = 2_000_000  # multiplications for a sample: up to here the most steps are taken
-_RETRAINED = 0.4  # as long as the path
+_RETRAINED = 0.25  # as long as the path
 # Multiplications of a step of stage 1 beside which it costs nothing to shrink one weight, and any.
 _SHRINKING, _SHRINKING_ANY = 2560, 400_000_000
 _MOST_SELDOM = 20  # steps

@@ -19,12 +19,14 @@ from tieshare.graph.structure import structure_of
 from tieshare.graph.tensors import Array
 from tieshare.recipe import Recipe
 from tieshare.straight_through import Units, grid_of
-from tieshare.trainer import Trainer, descend
+from tieshare.trainer import Trainer, Trial, descend
 from tieshare.twin import Twin, from_onnx
 from tieshare.twin.module import channels_last
 
-RATES = (2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5)
-_ROUNDED_RATE = 0.5  # of the rate before
+RATES = (5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5)
+_TRIAL = Trial(steps=60, lost=0.02)
+_RISING = 0.1  # of the steps
+_ROUNDED_RATE = 0.2  # of the rate before
 
 
 class TiedTwin(nn.Module):
@@ -125,7 +127,7 @@ class Retraining:
                 if not read_rows(W).distinct:
                     layers[layer.weight] = (layer, W)
         self.network = TiedTwin(twin, layers, units).to(trainer.device)
-        self.rate = trainer.largest_stable_rate(self.network, RATES, self._optimizer)
+        self.rate = trainer.largest_stable_rate(self.network, RATES, self._optimizer, _TRIAL)
         self.done = 0
         self._start(self.rate, epochs)
 
@@ -175,10 +177,14 @@ class Retraining:
         self.schedule.load_state_dict(state["schedule"])
 
     def _start(self, rate: float, epochs: int) -> None:
-        """The rate falls from here to nothing in so many epochs."""
+        """The rate rises to this one, and falls to nothing, in so many epochs."""
         self.optimizer = self._optimizer(rate)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.optimizer, max(epochs, 1) * self.trainer.steps
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            rate,
+            total_steps=max(epochs, 1) * self.trainer.steps,
+            pct_start=_RISING,
+            cycle_momentum=False,
         )
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:

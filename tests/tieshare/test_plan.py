@@ -36,8 +36,8 @@ def test_a_larger_network_gets_fewer_steps_but_no_fewer_than_12_000(macs: int, e
 
 
 def test_a_point_is_retrained_for_four_tenths_of_the_path() -> None:
-    assert plan(Recipe(), 51_200, SMALL, SMALL).retrain_epochs == 20
-    assert plan(Recipe(path_epochs=9), 51_200, SMALL, SMALL).retrain_epochs == 4
+    assert plan(Recipe(), 51_200, SMALL, SMALL).retrain_epochs == 12
+    assert plan(Recipe(path_epochs=9), 51_200, SMALL, SMALL).retrain_epochs == 2
     assert plan(Recipe(path_epochs=1), 51_200, SMALL, SMALL).retrain_epochs == 1
 
 
@@ -57,7 +57,7 @@ def test_what_the_recipe_says_comes_first() -> None:
 
 
 def test_the_length_follows_from_the_batch_that_the_recipe_says() -> None:
-    expected = Plan(path_epochs=50, retrain_epochs=20, batch=64, shrink_every=20)
+    expected = Plan(path_epochs=50, retrain_epochs=12, batch=64, shrink_every=20)
     assert plan(Recipe(batch_size=64), 25_600, SMALL, SMALL) == expected
 
 
