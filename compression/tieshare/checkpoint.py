@@ -1,7 +1,8 @@
 """What a job has done so far, in a folder of its own: written whole or not at all."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,12 +61,21 @@ class Checkpoints:
             names = [str(key) for key in stored["arr_0"]]
             return {key: stored[f"arr_{index}"] for index, key in enumerate(names, start=1)}
 
+    def paths(self, names: Iterable[str]) -> list[Path]:
+        """The files of those of these names that are there."""
+        files = (self.folder / f"{name}{end}" for name in names for end in (".pt", ".npz"))
+        return [path for path in files if path.exists()]
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Files of another folder, by their names there."""
+        for name, data in files.items():
+            self._write(name, methodcaller("write", data))
+
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        partial = (
-            self.folder / f"{name}.{os.getpid()}.part"
-        )  # several processes may write one state
-        with partial.open("wb") as file:
+        # several processes may write one state
+        unfinished = self.folder / f"{name}.{os.getpid()}.part"
+        with unfinished.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self.folder / name)
+        unfinished.replace(self.folder / name)

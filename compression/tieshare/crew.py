@@ -1,7 +1,7 @@
-"""Several points are retrained at once, each in a process of its own.
+"""Several points are retrained at once, each by a *hand*: a process, or a task of a cluster.
 
-A process leaves what it made among the checkpoints of the job, where a job that goes on after a
-crash looks for it too: so this one needs nothing else from it, and does itself what is missing.
+A hand leaves what it made among the checkpoints of the job, where a job that goes on after a
+crash looks for it too: so the job needs nothing else from it, and does itself what is missing.
 
     parent                                   child: python -m tieshare.crew
     one line of JSON, what to do     ->      standard input, which stays open as long as it lives
@@ -13,21 +13,157 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import Any, Protocol
+
+import torch
 
 from tieshare.channel import take_standard_output
 from tieshare.checkpoint import Checkpoints
-from tieshare.job_files import open_job
+from tieshare.job import Job
+from tieshare.job_files import open_job, store
 from tieshare.points import Points
 from tieshare.progress import Narrator, Progress
 from tieshare.search import Point
 
 Metrics = Mapping[str, float]
+Message = dict[str, Any]
+Told = Callable[[int, Metrics], None]
+"""Hears, an epoch of any point, how many epochs all have done, and its metrics."""
+
+_MOST_AT_ONCE = 4
+
+
+class Hand(Protocol):
+    """What retrains one point, from when it was made on."""
+
+    point: Point
+
+    def messages(self) -> Iterator[Message]:
+        """{done, metrics} after each epoch, until it has ended, in whatever way."""
+
+    def stop(self) -> None:
+        """Have it ended."""
+
+
+class Crew(Protocol):
+    """Where the points of a job are retrained."""
+
+    def room(self, job: Job, /) -> int:
+        """How many points it can retrain at once."""
+
+    def retrain(
+        self, job: Job, layers: Collection[str], points: Sequence[Point], told: Told
+    ) -> None:
+        """Retrain each point; ``layers`` may be tied.
+
+        The path has been walked: what a job decides once, such as ``Job.start``, is a checkpoint
+        by now, which hands that began without it would all write.
+        """
+
+
+class Processes:
+    """A process for each point, on the cores of this one."""
+
+    def room(self, job: Job, /) -> int:
+        """As many as there are threads, up to four; a GPU is one, and full."""
+        return 1 if job.device.type != "cpu" else min(torch.get_num_threads(), _MOST_AT_ONCE)
+
+    def retrain(
+        self, job: Job, layers: Collection[str], points: Sequence[Point], told: Told
+    ) -> None:
+        """As ``Crew``'s; the threads of this process are divided among them."""
+        folder, threads = stored(job), max(1, torch.get_num_threads() // len(points))
+        follow([partial(Child, folder, layers, point, threads) for point in points], told)
+
+
+class Child:
+    """A hand that is a process of ``threads`` threads, for the job stored in ``folder``."""
+
+    def __init__(self, folder: Path, layers: Collection[str], point: Point, threads: int) -> None:
+        self.point = point
+        self._process = subprocess.Popen(
+            # -P: the folder that the caller was started in holds no modules of ours.
+            [sys.executable, "-P", "-m", "tieshare.crew"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
+        )
+        spec = Spec(str(folder), tuple(layers), asdict(point))
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # it ended: the caller finds nothing made
+                self._process.stdin.write(json.dumps(asdict(spec)) + "\n")
+                self._process.stdin.flush()
+
+    def messages(self) -> Iterator[Message]:
+        """As ``Hand``'s."""
+        if self._process.stdout is not None:
+            with self._process.stdout as lines:
+                for line in lines:
+                    yield json.loads(line)
+
+    def stop(self) -> None:
+        """As ``Hand``'s."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # of what it did not read
+                self._process.stdin.close()
+
+
+def follow(
+    start: Sequence[Callable[[], Hand]],
+    told: Told,
+    next_of: Callable[[Hand], Hand | None] = lambda _: None,
+) -> None:
+    """Start hands and hear them until all have ended; none goes on when this returns or raises.
+
+    ``next_of``  the hand that begins because this one has ended, if any does.
+    """
+    heard: SimpleQueue[tuple[Hand, Message | None]] = SimpleQueue()
+    done: dict[Point, int] = {}
+    hands: list[Hand] = []
+
+    def listen(hand: Hand) -> None:
+        try:
+            for message in hand.messages():
+                heard.put((hand, message))
+        finally:
+            heard.put((hand, None))
+
+    def begin(hand: Hand) -> None:
+        hands.append(hand)
+        threading.Thread(target=listen, args=(hand,), daemon=True).start()
+
+    try:
+        for make in start:
+            begin(make())
+        alive = len(hands)
+        while alive:
+            hand, message = heard.get()
+            if message is not None:
+                done[hand.point] = message["done"]
+                told(sum(done.values()), message["metrics"])
+            elif (another := next_of(hand)) is not None:
+                begin(another)
+            else:
+                alive -= 1
+    finally:
+        for hand in hands:
+            hand.stop()
+
+
+def stored(job: Job) -> Path:
+    """The folder in which other processes find the job, with its checkpoints around it."""
+    folder = job.checkpoints.folder / "job"
+    store(job, folder)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -37,71 +173,6 @@ class Spec:
     folder: str
     layers: tuple[str, ...]
     point: dict[str, Any]
-
-
-def retrain_at_once(
-    folder: Path,
-    layers: Collection[str],
-    points: Sequence[Point],
-    threads: int,
-    told: Callable[[int, Metrics], None],
-) -> None:
-    """Retrain each point of the job that is stored in ``folder``, with so many threads in all.
-
-    The path has been walked: what a job decides once, such as ``Job.start``, is a checkpoint by
-    now, which processes that began without it would all write.
-
-    ``told`` hears, an epoch of any of them, how many epochs all have done, and its metrics.
-    """
-    heard: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
-    done = dict.fromkeys(range(len(points)), 0)
-    running: list[subprocess.Popen[str]] = []
-    try:
-        for place, point in enumerate(points):
-            spec = Spec(str(folder), tuple(layers), asdict(point))
-            running.append(_start(spec, max(1, threads // len(points))))
-            listener = threading.Thread(
-                target=_listen, args=(running[-1].stdout, place, heard), daemon=True
-            )
-            listener.start()
-        alive = len(points)
-        while alive:
-            place, message = heard.get()
-            if message is None:
-                alive -= 1
-                continue
-            done[place] = message["done"]
-            told(sum(done.values()), message["metrics"])
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                with suppress(BrokenPipeError):  # of what it did not read
-                    process.stdin.close()
-
-
-def _start(spec: Spec, threads: int) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        # -P: the folder that the caller was started in holds no modules of ours.
-        [sys.executable, "-P", "-m", "tieshare.crew"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
-    )
-    with suppress(BrokenPipeError):  # it ended: the caller finds nothing made
-        if process.stdin is not None:
-            process.stdin.write(json.dumps(asdict(spec)) + "\n")
-            process.stdin.flush()
-    return process
-
-
-def _listen(output: IO[str], place: int, heard: "SimpleQueue[Any]") -> None:
-    with output:
-        for line in output:
-            heard.put((place, json.loads(line)))
-    heard.put((place, None))
 
 
 def main() -> None:

@@ -2,21 +2,17 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import torch
-
-from tieshare.crew import retrain_at_once
+from tieshare.crew import Crew
 from tieshare.exports.macs import macs
 from tieshare.exports.packed import packed
 from tieshare.exports.shared import Shared, simple
 from tieshare.files import Files, front_of, make_files
 from tieshare.front import front_points
 from tieshare.job import Job
-from tieshare.job_files import store
 from tieshare.measure import latencies
 from tieshare.points import Points
 from tieshare.search import Candidate, Point
 
-_MOST_AT_ONCE = 4
 # Multiplications of a stage 2 in training, below which it ends sooner than a process starts.
 _WORTH_A_PROCESS = 3e10
 
@@ -27,13 +23,12 @@ class Maker:
     ``layers``: names of the regularised layers, whose rows may be tied.
     """
 
-    def __init__(self, job: Job, layers: Collection[str]) -> None:
-        self.job, self.layers = job, layers
+    def __init__(self, job: Job, layers: Collection[str], crew: Crew) -> None:
+        self.job, self.layers, self.crew = job, layers, crew
         self.points = Points(job, layers)
         self.files: dict[Point, Files] = {}
         self.candidates: list[Candidate] = []
-        in_turn = job.device.type != "cpu" or not self._is_long()  # a GPU is one, and full
-        self.at_once = 1 if in_turn else min(torch.get_num_threads(), _MOST_AT_ONCE)
+        self.at_once = crew.room(job) if self._is_long() else 1
 
     def make(self, points: Sequence[Point]) -> list[Candidate]:
         """The candidates of these points; what comes to the front is told."""
@@ -72,11 +67,8 @@ class Maker:
         missing = self.points.missing(points)
         if len(missing) < 2 or self.at_once == 1:
             return
-        folder = self.job.checkpoints.folder / "job"
-        store(self.job, folder)
-        threads = torch.get_num_threads()
         with self.job.narrator.together(len(missing)) as told:
-            retrain_at_once(folder, self.layers, missing, threads, told)
+            self.crew.retrain(self.job, self.layers, missing, told)
 
     def _is_long(self) -> bool:
         job = self.job

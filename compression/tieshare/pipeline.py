@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from tieshare.checkpoint import FORMAT, Checkpoints
+from tieshare.crew import Crew, Processes
 from tieshare.data import Dataset, fit, read_npz
 from tieshare.files import Files
 from tieshare.front import front_points
@@ -74,11 +75,13 @@ def compress(
     recipe: Recipe | None = None,
     listener: Listener = silent,
     checkpoint_dir: Path | None = None,
+    crew: Crew | None = None,
 ) -> Result:
     """Make ``model`` smaller and faster on ``data``.
 
     With ``checkpoint_dir`` a call that was cut off goes on from there when it is made again with
-    the same arguments. Raises a TieshareError that names what is wrong with what was given.
+    the same arguments. ``crew`` retrains points, several at once; processes on this machine, if
+    none is given. Raises a TieshareError that names what is wrong with what was given.
     """
     recipe = recipe or Recipe()
     raw = _bytes_of(model)
@@ -89,15 +92,16 @@ def compress(
     splits = fit(dataset, card, recipe)
     with _workspace(checkpoint_dir) as folder:
         checkpoints = Checkpoints(folder / _key(raw, dataset, recipe))
-        return _run(Job(read, splits, recipe, checkpoints, Narrator(listener)), len(raw))
+        job = Job(read, splits, recipe, checkpoints, Narrator(listener))
+        return _run(job, crew or Processes(), len(raw))
 
 
-def _run(job: Job, dense_bytes: int) -> Result:
+def _run(job: Job, crew: Crew, dense_bytes: int) -> Result:
     with job.narrator.step("check"):
         check_outputs(job)
         check_twin(job)
     walked = walk(job)
-    maker = Maker(job, walked.layers)
+    maker = Maker(job, walked.layers, crew)
     search = Search(
         path={snapshot.epoch: snapshot.ratio for snapshot in walked.snapshots},
         make=maker.make,

@@ -18,6 +18,7 @@ from tieshare.graph import from_rows, tensors, to_rows
 from tieshare.graph.layers import Layer
 from tieshare.graph.tensors import Array, with_tensors
 from tieshare.job import Job
+from tieshare.rearm import NORMS
 from tieshare.search import Candidate, Point
 from tieshare.stage2 import Retraining
 from tieshare.ties import find_ties
@@ -131,7 +132,7 @@ class Points:
 
         What does not depend on the bits is done once for all points of an epoch and preference.
         """
-        job, name, exact = self.job, _name(point), f"exact-{_named(_place(point))}"
+        job, name, exact = self.job, _name(point), _exact(point)
         start = self.start(point)
         known = self.known(start)
         training = Retraining(start, job.values, job.trainer, job.recipe, job.plan.retrain_epochs)
@@ -193,9 +194,18 @@ class Points:
         return _Ties(labels, tuple(unsettled))
 
 
+def checkpoints_of(point: Point) -> list[str]:
+    """The names of all that ``Points.train`` reads and leaves there."""
+    return [NORMS, f"epoch-{point.epoch}", _exact(point), _name(point), _made(point)]
+
+
 def _place(point: Point) -> tuple[int, float]:
     """Rounding does not tie."""
     return point.epoch, point.preference
+
+
+def _exact(point: Point) -> str:
+    return f"exact-{_named(_place(point))}"
 
 
 def _made(point: Point) -> str:

@@ -15,7 +15,7 @@ from tieshare.twin import from_onnx
 
 _TIMES = 4.0  # as large a rate as without, at least: then norms are missed
 _FEWEST_SAMPLES = 8  # of a batch, whose spread says something about all data
-_NAME = "norms"
+NORMS = "norms"  # the checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def rearm(
     norms = norms_for(model, values)
     if not norms or trainer.batch < _FEWEST_SAMPLES:
         return Rearmed(model, model)
-    saved = checkpoints.load(_NAME)
+    saved = checkpoints.load(NORMS)
     if saved is None:
         rates = RATES if asked is None else (asked, asked / _TIMES)
         plain = stable_rate(from_onnx(model, values).to(trainer.device), trainer, rates)
@@ -74,7 +74,7 @@ def rearm(
             if normed > plain:
                 stored = {name: torch.from_numpy(array) for name, array in found.items()}
                 saved = {"rate": normed, "tensors": stored}
-        checkpoints.save(_NAME, saved)
+        checkpoints.save(NORMS, saved)
     rate = OF_STABLE * saved["rate"] if asked is None else None
     if not saved["tensors"]:
         return Rearmed(model, model, rate=rate)

@@ -26,6 +26,7 @@ from tieshare_service.settings import Settings
 from tieshare_service.worker import PAUSE_AFTER_ERROR_S, Worker
 
 MOST_WAITING = 100  # workers that Ray has no room for yet
+RUNNER = "tieshare_service.ray_crew:compress"  # of jobs, if the settings name no other
 _END_S = 8.0
 _REACH_S = 5.0
 _EXTRA = "Ray is not installed; pip install 'tieshare[ray]'"
@@ -53,16 +54,18 @@ class RayEngine:
         self._settings = settings
         self._queue = queue
         # The folder is the same on all nodes, or each has its own of this name.
-        self._environ = replace(settings, data_dir=settings.data_dir.absolute()).to_environ()
+        runner = RUNNER if settings.runner == Settings.runner else settings.runner
+        data_dir = settings.data_dir.absolute()
+        self._environ = replace(settings, data_dir=data_dir, runner=runner).to_environ()
         self._work = ray.remote(_work).options(
             num_cpus=settings.threads,
             num_gpus=settings.job_gpus,
             memory=settings.job_memory_bytes or None,
             max_retries=0,
         )
-        own = secrets.token_hex(2)
+        random = secrets.token_hex(2)
         self._names = (
-            f"{socket.gethostname()}-ray-{os.getpid()}-{own}-{number}"
+            f"{socket.gethostname()}-ray-{os.getpid()}-{random}-{number}"
             for number in itertools.count(1)
         )
         self._flying: dict[Any, str] = {}
@@ -118,7 +121,11 @@ class RayEngine:
 
 def _work(environ: Mapping[str, str], name: str) -> None:
     """On a node: be a worker for one job, if there is one still."""
-    settings = Settings.from_env(environ=environ)
+    import ray  # noqa: PLC0415 - an extra
+
+    # For the job's own process, which has its points retrained on the same cluster.
+    os.environ.update(environ, RAY_ADDRESS=ray.get_runtime_context().gcs_address)
+    settings = Settings.from_env()
     engine = open_database(settings.database)
     worker = Worker(settings, engine, name)
 

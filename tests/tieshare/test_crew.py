@@ -5,14 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tieshare.crew import retrain_at_once
+from tieshare.crew import Child, Processes, follow, stored
 from tieshare.job import Job
-from tieshare.job_files import store
 from tieshare.points import Points
 from tieshare.progress import Progress
 from tieshare.search import Point
@@ -22,11 +22,13 @@ LAYERS = ("Gemm_0", "Gemm_2")
 POINTS = [Point(3, 0.6), Point(3, 0.3, bits=4)]
 PARENT = """
 import sys
+from functools import partial
 from pathlib import Path
-from tieshare.crew import retrain_at_once
+from tieshare.crew import Child, follow
 from tieshare.search import Point
 points = [Point(3, 0.6), Point(3, 0.3, bits=4)]
-retrain_at_once(Path(sys.argv[1]), ("Gemm_0", "Gemm_2"), points, 2, lambda done, _: print(done))
+hand = partial(Child, Path(sys.argv[1]), ("Gemm_0", "Gemm_2"))
+follow([partial(hand, point, 1) for point in points], lambda done, _: print(done))
 """
 
 
@@ -34,12 +36,8 @@ class Cut(Exception):
     """The job was cancelled here."""
 
 
-def stored(job: Job) -> Path:
-    """As the path leaves a job: what it decides by trial lies among its checkpoints."""
-    assert job.start.graph.node
-    folder = job.checkpoints.folder / "job"
-    store(job, folder)
-    return folder
+def hands(folder: Path, layers: tuple[str, ...]) -> list[Callable[[], Child]]:
+    return [partial(Child, folder, layers, point, 1) for point in POINTS]
 
 
 def children() -> list[psutil.Process]:
@@ -59,8 +57,8 @@ def has_ended(pid: int) -> bool:
 def test_a_crew_makes_bit_for_bit_what_one_process_makes(ready: Ready) -> None:
     job = ready("crew")
     heard: list[tuple[int, set[str]]] = []
-    retrain_at_once(
-        stored(job), LAYERS, POINTS, 2, lambda done, metrics: heard.append((done, set(metrics)))
+    Processes().retrain(
+        job, LAYERS, POINTS, lambda done, metrics: heard.append((done, set(metrics)))
     )
     assert [done for done, _ in heard] == [*range(1, 9)]
     assert {frozenset(names) for _, names in heard} == {
@@ -85,7 +83,7 @@ def test_of_a_child_that_is_killed_the_caller_makes_the_rest_itself(ready: Ready
             killed.append(children()[0])
             killed[0].kill()
 
-    retrain_at_once(stored(job), LAYERS, POINTS, 2, kill_the_first)
+    Processes().retrain(job, LAYERS, POINTS, kill_the_first)
     assert children() == []
     assert Points(job, LAYERS).missing(POINTS) == POINTS[:1]
     heard: list[Progress] = []
@@ -101,7 +99,7 @@ def test_when_the_caller_is_cancelled_no_child_goes_on(ready: Ready) -> None:
         raise Cut
 
     with pytest.raises(Cut):
-        retrain_at_once(stored(ready(retrain_epochs=400)), LAYERS, POINTS, 2, cancel)
+        Processes().retrain(ready(retrain_epochs=400), LAYERS, POINTS, cancel)
     assert children() == []
 
 
@@ -142,11 +140,18 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     ("points", "threads", "expected"), [(1, 1, 1), (2, 2, 1), (2, 5, 2), (3, 2, 1)]
 )
 def test_threads_are_divided_among_the_children(
-    child: Callable[[str], None], tmp_path: Path, points: int, threads: int, expected: int
+    child: Callable[[str], None],
+    ready: Ready,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    points: int,
+    threads: int,
+    expected: int,
 ) -> None:
     child(f'read spec; echo "$OMP_NUM_THREADS" >> {tmp_path}/threads')
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     made = [Point(epoch, 0.6) for epoch in range(points)]
-    retrain_at_once(tmp_path, LAYERS, made, threads, lambda *_: None)
+    Processes().retrain(ready(), LAYERS, made, lambda *_: None)
     assert (tmp_path / "threads").read_text().split() == [str(expected)] * points
 
 
@@ -156,7 +161,7 @@ def test_the_caller_hears_how_many_epochs_all_have_done(
     message = '{\\"done\\": $n, \\"metrics\\": {\\"loss\\": 2}}'
     child(f'read spec; for n in 1 2 3; do echo "{message}"; done')
     heard: list[tuple[int, object]] = []
-    retrain_at_once(tmp_path, LAYERS, POINTS, 2, lambda *told: heard.append(told))
+    follow(hands(tmp_path, LAYERS), lambda *told: heard.append(told))
     assert heard == [(done, {"loss": 2}) for done in range(1, 7)]
 
 
@@ -167,5 +172,5 @@ def test_children_that_end_at_once_are_no_error(
     """Not even where they have not read what they were to do: more than a pipe holds."""
     child("exit 1")
     heard: list[object] = []
-    retrain_at_once(tmp_path, layers, POINTS, 2, lambda *told: heard.append(told))
+    follow(hands(tmp_path, layers), lambda *told: heard.append(told))
     assert heard == []

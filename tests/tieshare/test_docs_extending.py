@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
+from tieshare.crew import Processes
 from tieshare.data import Dataset
 from tieshare.exports import choose, forms
 from tieshare.exports.macs import macs
@@ -38,7 +39,7 @@ def test_the_target_bounds_what_the_files_of_a_point_will_take(
     job_of: Callable[..., Job], mlp: ModelProto, digits: Dataset, tmp_path: Path
 ) -> None:
     job = job_of(mlp, digits, tmp_path)
-    maker = Maker(job, [layer.name for layer in job.structure.layers])
+    maker = Maker(job, [layer.name for layer in job.structure.layers], Processes())
     point = Point(0, 1.0)
     before = run(TARGET)["LIMITS"]["max_macs"](maker, point)
     assert before == macs(mlp) == 64 * 32 + 32 * 10

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 from sqlalchemy import Engine, insert
+from tests.ray_cluster import Cluster
 from tests.waiting import until
 
 from tieshare_service.blobs import upload_key
@@ -31,7 +31,7 @@ from tieshare.progress import Progress
 class Result:
     def save(self, folder):
         (folder / "shared.onnx").write_bytes(b"shared")
-        (folder / "report.json").write_text("{}")
+        (folder / "report.json").write_text(json.dumps({"ray": os.environ["RAY_ADDRESS"]}))
 
 
 def compress(model, data, recipe, listener, checkpoint_dir):
@@ -49,45 +49,6 @@ from tieshare_service.ray_engine import run
 from tieshare_service.settings import Settings
 run(Settings.from_env())
 """
-
-
-class Cluster:
-    """In a process of its own, for it stays as long as its standard input is open."""
-
-    def __init__(self, code: Path) -> None:
-        path = f"{code}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.ray_cluster"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, "RAY_DISABLE_IMPORT_WARNING": "1"},
-            text=True,
-        )
-        self.address = self._line()
-
-    def kill(self, node: int) -> None:
-        self._input.write(f"{node}\n")
-        self._input.flush()
-        assert self._line() == "killed"
-
-    def close(self) -> None:
-        self._input.close()
-        self._output.close()
-        self._process.wait(60)
-
-    @property
-    def _input(self) -> IO[str]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    @property
-    def _output(self) -> IO[str]:
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    def _line(self) -> str:
-        return self._output.readline().strip()
 
 
 class House:
@@ -174,6 +135,7 @@ def test_jobs_run_where_there_is_room_and_outlive_their_nodes(
         for job in jobs:
             assert job.result is not None
             assert job.result["artifacts"] == ["report.json", "shared.onnx"]
+            assert job.result["report"]["ray"] == cluster.address
         slow = house.submit(9, seconds=0.2, epochs=10_000)
         until(lambda: "first" in house.queue.get(slow).metrics, 30)
         (worker,) = house.queue.demand()[1]
