@@ -28,7 +28,6 @@ from tieshare.graph import describe, read_model
 from tieshare.job import Job
 from tieshare.progress import Narrator, silent
 from tieshare.stage1 import RisingPath, descent
-from tieshare.trainer import descend
 
 NAMES = ("mlp", "lenet5", "resnet18-unfolded", "encoder", "lstm")
 BATCHES = 40
@@ -60,7 +59,7 @@ def times(job: Job, epochs: int) -> tuple[float, float]:
     def plain(epoch: int) -> None:
         twin.train()
         for index in job.trainer.batches(job.recipe.seed, epoch):
-            descend(optimizer, job.trainer.loss(twin, index))
+            job.trainer.step(twin, optimizer, index)
         job.trainer.right(twin)
 
     def ours(_: int) -> None:

@@ -1,4 +1,4 @@
-"""Several points are retrained at once, each by a *hand*: a process, or a task of a cluster.
+"""Where a job trains. Several points are retrained at once, each by a *hand*: a process, or a task.
 
 A hand leaves what it made among the checkpoints of the job, where a job that goes on after a
 crash looks for it too: so the job needs nothing else from it, and does itself what is missing.
@@ -30,6 +30,7 @@ from tieshare.job_files import open_job, store
 from tieshare.points import Points
 from tieshare.progress import Narrator, Progress
 from tieshare.search import Point
+from tieshare.walk import Walked, walk
 
 Metrics = Mapping[str, float]
 Message = dict[str, Any]
@@ -52,7 +53,10 @@ class Hand(Protocol):
 
 
 class Crew(Protocol):
-    """Where the points of a job are retrained."""
+    """Where a job trains."""
+
+    def walk(self, job: Job, /) -> Walked:
+        """The path, from its first epoch or from where it was cut off."""
 
     def room(self, job: Job, /) -> int:
         """How many points it can retrain at once."""
@@ -68,7 +72,11 @@ class Crew(Protocol):
 
 
 class Processes:
-    """A process for each point, on the cores of this one."""
+    """A process for each point, on the cores of this one; the path is walked in this."""
+
+    def walk(self, job: Job, /) -> Walked:
+        """As ``Crew``'s."""
+        return walk(job)
 
     def room(self, job: Job, /) -> int:
         """As many as there are threads, up to four; a GPU is one, and full."""

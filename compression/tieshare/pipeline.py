@@ -26,7 +26,6 @@ from tieshare.recipe import Recipe
 from tieshare.report import Report
 from tieshare.search import Search
 from tieshare.summary import summarise
-from tieshare.walk import walk
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +79,7 @@ def compress(
     """Make ``model`` smaller and faster on ``data``.
 
     With ``checkpoint_dir`` a call that was cut off goes on from there when it is made again with
-    the same arguments. ``crew`` retrains points, several at once; processes on this machine, if
+    the same arguments. ``crew`` is where it trains: in this process and others that it starts, if
     none is given. Raises a TieshareError that names what is wrong with what was given.
     """
     recipe = recipe or Recipe()
@@ -100,7 +99,7 @@ def _run(job: Job, crew: Crew, dense_bytes: int) -> Result:
     with job.narrator.step("check"):
         check_outputs(job)
         check_twin(job)
-    walked = walk(job)
+    walked = crew.walk(job)
     maker = Maker(job, walked.layers, crew)
     search = Search(
         path={snapshot.epoch: snapshot.ratio for snapshot in walked.snapshots},

@@ -100,6 +100,8 @@ class Recipe:
     ``tie_groups``  parameters that stay equal by prior knowledge, bit for bit.
     ``bits``        of a value in the packed file; None: chosen by layer.
     ``device``      to train on; auto: a GPU where there is one.
+    ``workers``     at most so many processes share each batch of stage 1, on a cluster that has
+                    room for them.
     ``path_epochs``, ``retrain_epochs``, ``batch_size``  None: as ``plan`` says.
     ``learning_rate``  of stage 1, with batch norm at its beginning; None: half the largest that a
                     trial stands.
@@ -119,6 +121,7 @@ class Recipe:
     tie_groups: tuple[TieGroup, ...] = ()
     bits: Bits | None = None
     device: DeviceName = "auto"
+    workers: int = 1
     path_epochs: int | None = None
     retrain_epochs: int | None = None
     batch_size: int | None = None
@@ -148,6 +151,8 @@ class Recipe:
             raise RecipeError("must be from 0 to 1", where="distill")
         if not 0 <= self.l2 < math.inf:
             raise RecipeError("must be a finite number of at least 0", where="l2")
+        if self.workers < 1:
+            raise RecipeError("must be at least 1", where="workers")
         if self.seed < 0:
             raise RecipeError("must be at least 0", where="seed")
         if not -1 <= self.preference <= 1:

@@ -29,7 +29,7 @@ from tieshare.prior import EqualRows
 from tieshare.recipe import Recipe
 from tieshare.regularised import Regularised, costs_of, regularised
 from tieshare.shrink import group_norms, shrink
-from tieshare.trainer import USUAL_TRIAL, Trainer, Trial, descend
+from tieshare.trainer import USUAL_TRIAL, Trainer, Trial
 from tieshare.twin import Twin
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
@@ -118,7 +118,7 @@ class RisingPath:
         network = self.narrowing.network.train()
         steps = self.trainer.steps
         for step, index in enumerate(self.trainer.batches(self.seed, self.done - 1), start=1):
-            descend(self.optimizer, self.trainer.loss(network, index))
+            self.trainer.step(network, self.optimizer, index)
             if step % self.every == 0 or step == steps:
                 self._shrink((step - 1) % self.every + 1)
             turn = step * self.turns // steps

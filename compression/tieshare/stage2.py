@@ -19,7 +19,7 @@ from tieshare.graph.structure import structure_of
 from tieshare.graph.tensors import Array
 from tieshare.recipe import Recipe
 from tieshare.straight_through import Units, grid_of
-from tieshare.trainer import Trainer, Trial, descend
+from tieshare.trainer import Trainer, Trial
 from tieshare.twin import Twin, from_onnx
 from tieshare.twin.module import channels_last
 
@@ -151,7 +151,7 @@ class Retraining:
         """Train one epoch; the mean score on held-out samples after it."""
         self.network.train()
         for index in self.trainer.batches(self.seed, self.done):
-            descend(self.optimizer, self.trainer.loss(self.network, index))
+            self.trainer.step(self.network, self.optimizer, index)
             self.schedule.step()
         self.done += 1
         return float(self.trainer.right(self.network).mean())

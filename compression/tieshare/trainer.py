@@ -16,6 +16,7 @@ from tieshare.device import CPU, running_on
 from tieshare.objective import Objective
 from tieshare.recipe import Augment
 from tieshare.score import at_once, is_error, named, score
+from tieshare.team import ALONE, Alone
 
 _TRIAL_SAMPLES = 2048
 _QUARTERS, _GIVEN_UP = 4, 8.0  # of a trial, and times what may be lost by its end
@@ -51,7 +52,12 @@ to the uploaded model's outputs, if they are needed."""
 
 
 class Trainer:
-    """``train`` and ``held_out`` are loaded once; every network of a job trains on the same."""
+    """``train`` and ``held_out`` are loaded once; every network of a job trains on the same.
+
+    ``team``: those who train the same network at the same time.
+    """
+
+    team: Alone = ALONE
 
     def __init__(
         self,
@@ -73,7 +79,7 @@ class Trainer:
         return self.train.targets[0].device
 
     def batches(self, seed: int, epoch: int) -> Iterator[Tensor]:
-        """Indices of each batch: the same seed and epoch give the same order.
+        """Indices of this member's part of each batch: a seed and an epoch give one order.
 
         Torch's generator is seeded by them too, so that dropout and ``augment`` draw the same.
         """
@@ -82,7 +88,15 @@ class Trainer:
         torch.manual_seed(int(rng.integers(2**63)))
         for step in range(self.steps):
             index = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
-            yield index.to(self.device)
+            yield self.team.part(index).to(self.device)
+
+    def step(self, network: nn.Module, optimizer: torch.optim.Optimizer, index: Tensor) -> None:
+        """One step downhill on the batch of which this is the member's part."""
+        optimizer.zero_grad()
+        self.loss(network, index).backward()
+        trained = (weight for group in optimizer.param_groups for weight in group["params"])
+        self.team.add(trained, len(index) / self.batch)
+        optimizer.step()
 
     def loss(self, network: nn.Module, index: Tensor) -> Tensor:
         """Of the batch at these indices of the training split."""
@@ -139,7 +153,7 @@ class Trainer:
         for steps, least in stages:
             network.train()
             for index in islice(batches, steps):
-                descend(optimizer, self.loss(network, index))
+                self.step(network, optimizer, index)
             after = self._on_trial(network)
             if not (np.isfinite(after) and after >= least):
                 return False
@@ -151,11 +165,12 @@ class Trainer:
         return float(self._right(network, self.train, samples).mean())
 
     def _right(self, network: nn.Module, data: Loaded, samples: int) -> NDArray[np.float64]:
-        goals, targets = self.objective.goals, [y[:samples].cpu().numpy() for y in data.targets]
-        inputs = [array[:samples] for array in data.inputs]
+        part = self.team.slice(min(samples, len(data)))
+        goals, targets = self.objective.goals, [y[part].cpu().numpy() for y in data.targets]
+        inputs = [array[part] for array in data.inputs]
         answers = run(network, inputs, at_once(goals, targets))
         chunks = ([output.cpu().numpy() for output in outputs] for outputs in answers)
-        return score(goals, targets, chunks, thresholds=[0.0] * len(goals))
+        return self.team.gather(score(goals, targets, chunks, thresholds=[0.0] * len(goals)))
 
 
 def load(samples: Samples, device: torch.device = CPU) -> Loaded:
@@ -180,13 +195,6 @@ def run(network: nn.Module, inputs: Sequence[Tensor], size: int) -> Iterator[tup
 def together(chunks: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Each output for all samples."""
     return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
-
-
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step downhill."""
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 def every(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from tieshare.job import Job
 from tieshare.path_end import SMALLER, PathEnd
 from tieshare.stage1 import BACKS, RisingPath, Snapshot
 
+PATH = "path"  # the checkpoint
 _PARTS = 15  # a snapshot is kept after this part of the path in any case
 _PATIENCE = 3  # epochs in which a network that lost too much is to get better
 _BETTER = 0.9  # it does if it has lost no more than this of what it had
@@ -24,7 +25,7 @@ class Walked:
 
 def walk(job: Job) -> Walked:
     """Train along the path; arrays of a kept epoch E are stored as checkpoint ``epoch-E``."""
-    saved = job.checkpoints.load("path")
+    saved = job.checkpoints.load(PATH)
     rate = job.rate if saved is None else saved["rate"]
     recipe, end = replace(job.recipe, learning_rate=rate), PathEnd.of(job)
     twin = job.twin(job.start)
@@ -72,8 +73,21 @@ class _Walker:
         return snapshot
 
     def save(self) -> None:
-        """All that the next epoch depends on."""
-        state = {
+        """All that the next epoch depends on; every member of a team goes on from the first's."""
+        team = self.job.trainer.team
+        state = team.same(self._state())
+        if team.rank > 0:
+            self.restore(state)
+        self.job.checkpoints.save(PATH, state)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.path.restore(saved["path"])
+        self.kept = [Snapshot(**item) for item in saved["kept"]]
+        self.finished, self.good, self.losses = saved["finished"], saved["good"], saved["losses"]
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "path": self.path.state(),
             "rate": self.path.rate,
             "finished": self.finished,
@@ -81,13 +95,6 @@ class _Walker:
             "good": self.good,
             "losses": self.losses,
         }
-        self.job.checkpoints.save("path", state)
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self.path.restore(saved["path"])
-        self.kept = [Snapshot(**item) for item in saved["kept"]]
-        self.finished, self.good, self.losses = saved["finished"], saved["good"], saved["losses"]
 
     def _next(self) -> Snapshot:
         """The network after an epoch, or that of an earlier one.
@@ -117,7 +124,7 @@ class _Walker:
 
     def _before(self) -> Mapping[str, Any]:
         """The state before this epoch."""
-        saved = self.job.checkpoints.load("path")
+        saved = self.job.checkpoints.load(PATH)
         assert saved is not None  # noqa: S101
         state: Mapping[str, Any] = saved["path"]
         return state

@@ -1,4 +1,4 @@
-"""Points of a job's front as tasks of the Ray cluster that the job itself runs on.
+"""A job on the Ray cluster that it runs on: members of its path, and points of its front, as tasks.
 
 One point is retrained here, on the cores that the job has anyway, and the others wait for room on
 the cluster: so a job gets on where there is none. When that is done one that still waits is next.
@@ -9,8 +9,7 @@ the cluster: so a job gets on where there is none. When that is done one that st
 """
 
 import logging
-import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,12 +26,13 @@ from tieshare.points import checkpoints_of
 from tieshare.progress import Listener, silent
 from tieshare.recipe import Recipe
 from tieshare.search import Point
+from tieshare.walk import Walked, walk
+from tieshare_service.ray_files import Files, Place, files_of, unpacked
+from tieshare_service.ray_team import walk_together
 from tieshare_service.settings import Settings
 
 _MOST_AT_ONCE = 8
 _log = logging.getLogger("tieshare.ray")
-
-Files = Mapping[str, bytes]
 
 
 def compress(
@@ -42,21 +42,17 @@ def compress(
     listener: Listener = silent,
     checkpoint_dir: Path | None = None,
 ) -> "tieshare.Result":
-    """As ``tieshare.compress``, with points retrained wherever the cluster has room."""
-    rooms = None if checkpoint_dir is None else checkpoint_dir.with_name("points")
-    crew = RayCrew(Settings.from_env(), rooms)
+    """As ``tieshare.compress``, wherever the cluster has room."""
+    rooms = None if checkpoint_dir is None else checkpoint_dir.with_name("rooms")
+    crew = RayCrew(Place(Settings.from_env(), rooms))
     return tieshare.compress(model, data, recipe, listener, checkpoint_dir, crew)
 
 
 class RayCrew:
-    """A ``Crew`` for one job, whose points get as much of the cluster as the job itself.
+    """A ``Crew`` for one job, whose points and members get as much of the cluster as the job."""
 
-    ``rooms``: where a node may keep the files of a point, in the job's own folder, which a worker
-    clears away after a job that ended badly.
-    """
-
-    def __init__(self, settings: Settings, rooms: Path | None = None) -> None:
-        self._settings, self._rooms = settings, rooms
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._shipped: Any = None
 
     @cached_property
@@ -67,21 +63,13 @@ class RayCrew:
             ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
         return ray
 
-    @property
-    def _resources(self) -> dict[str, float]:
-        """Of one point, by the names that Ray has for them."""
-        asked = {
-            "CPU": self._settings.threads,
-            "GPU": self._settings.job_gpus,
-            "memory": self._settings.job_memory_bytes,
-        }
-        return {name: float(amount) for name, amount in asked.items() if amount}
+    def walk(self, job: Job, /) -> Walked:
+        """As ``Crew``'s."""
+        return walk(job) if job.recipe.workers == 1 else walk_together(self._ray, job, self._place)
 
     def room(self, _: Job, /) -> int:
         """One here, and as many as the cluster has room for now."""
-        free = self._ray.available_resources()
-        there = min(int(free.get(name, 0) // amount) for name, amount in self._resources.items())
-        return min(1 + there, _MOST_AT_ONCE)
+        return min(1 + self._place.fits(self._ray.available_resources()), _MOST_AT_ONCE)
 
     def retrain(
         self, job: Job, layers: Collection[str], points: Sequence[Point], told: Told
@@ -89,7 +77,7 @@ class RayCrew:
         """As ``Crew``'s. A point whose node dies is missing afterwards."""
         folder, threads = stored(job), torch.get_num_threads()
         if self._shipped is None:
-            self._shipped = self._ray.put(_read(folder.iterdir()))
+            self._shipped = self._ray.put(files_of(folder.iterdir()))
         tasks = []
 
         def there(point: Point) -> Hand:
@@ -107,17 +95,10 @@ class RayCrew:
         follow([here, *(partial(there, point) for point in points[1:])], told, next_of)
 
     def _start(self, job: Job, layers: Collection[str], point: Point) -> Any:
-        resources = self._resources
-        task = self._ray.remote(_retrain).options(
-            num_returns="streaming",
-            num_cpus=resources["CPU"],
-            num_gpus=resources.get("GPU", 0),
-            memory=resources.get("memory"),
-            max_retries=0,
-        )
-        needed = _read(job.checkpoints.paths(checkpoints_of(point)))
-        layers, threads = tuple(layers), self._settings.threads
-        return task.remote(self._shipped, needed, layers, point, threads, self._rooms)
+        task = self._ray.remote(_retrain).options(num_returns="streaming", **self._place.options)
+        needed = files_of(job.checkpoints.paths(checkpoints_of(point)))
+        place = self._place
+        return task.remote(self._shipped, needed, tuple(layers), point, place.threads, place.rooms)
 
 
 class Task:
@@ -160,22 +141,11 @@ def _retrain(
 ) -> Iterator[dict[str, Any]]:
     """On a node: {} at first, then the messages of a ``Child``, and the files that it left."""
     yield {}
-    if rooms is not None:
-        rooms.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="tieshare-", dir=rooms) as room:
-        folder = Path(room) / "job"
-        folder.mkdir()
-        for place, files in ((folder, job), (folder.parent, needed)):
-            for name, data in files.items():
-                (place / name).write_bytes(data)
+    with unpacked(job, needed, rooms) as folder:
         child = Child(folder, layers, point, threads)
         try:
             yield from child.messages()
         finally:
             child.stop()
         made = Checkpoints(folder.parent).paths(checkpoints_of(point))
-        yield {"files": _read(path for path in made if path.name not in needed)}
-
-
-def _read(paths: Iterable[Path]) -> Files:
-    return {path.name: path.read_bytes() for path in paths}
+        yield {"files": files_of(path for path in made if path.name not in needed)}

@@ -31,7 +31,7 @@ from tieshare.objective import Objective
 from tieshare.progress import Listener, Narrator, silent
 from tieshare.recipe import Recipe, Target
 from tieshare.stage1 import RisingPath
-from tieshare.trainer import Trainer, descend, load
+from tieshare.trainer import Trainer, load
 from tieshare.twin import from_onnx
 
 
@@ -60,7 +60,7 @@ def _taught(model: ModelProto, data: Dataset, epochs: int = 15, task: Any = "aut
     for epoch in range(epochs):
         twin.train()
         for index in trainer.batches(seed=0, epoch=epoch):
-            descend(optimizer, trainer.loss(twin, index))
+            trainer.step(twin, optimizer, index)
     return with_tensors(model, twin.tensors())
 
 

@@ -23,7 +23,6 @@ from tieshare.recipe import Recipe
 from tieshare.stage1 import RisingPath
 from tieshare.stage2 import Retraining
 from tieshare.tie_groups import TiedRows, TiedTensors, TieGroup
-from tieshare.trainer import descend
 from tieshare.twin import from_onnx
 
 Array = np.ndarray
@@ -182,7 +181,7 @@ def test_a_step_with_equal_rows_is_one_along_the_mean_of_their_gradients(
     weight.register_hook(averaged)
     for index in list(job.trainer.batches(seed=0, epoch=0))[:5]:
         for one in (path, free):
-            descend(one.optimizer, job.trainer.loss(one.twin, index))
+            job.trainer.step(one.twin, one.optimizer, index)
     kept = list(ROWS[0].rows)
     found, expected = (one.twin.tensors()["w1"] for one in (path, free))
     assert different(found, ROWS[0].rows) == 1

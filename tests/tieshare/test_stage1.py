@@ -16,7 +16,6 @@ from tieshare.exports.tied import tied
 from tieshare.job import Job
 from tieshare.recipe import PenaltyName
 from tieshare.stage1 import RisingPath
-from tieshare.trainer import descend
 
 Make = Callable[..., RisingPath]
 Array = np.ndarray
@@ -64,7 +63,7 @@ def test_without_a_penalty_it_is_plain_sgd_bit_for_bit(path_of: Make) -> None:
         path.epoch()
         twin.train()
         for index in path.trainer.batches(seed=0, epoch=epoch):
-            descend(optimizer, path.trainer.loss(twin, index))
+            path.trainer.step(twin, optimizer, index)
     expected = {name: array.tobytes() for name, array in twin.tensors().items()}
     assert raw(path) == expected
     assert raw(path) != raw(path_of())

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tieshare.data import Goal, Samples
 from tieshare.objective import Objective
-from tieshare.trainer import Loaded, Trainer, Trial, descend, load, run, together
+from tieshare.trainer import Loaded, Trainer, Trial, load, run, together
 
 NUMBERS = Goal("y", "regression", None, None)
 
@@ -145,10 +145,13 @@ def test_running_takes_no_gradient() -> None:
 
 
 def test_a_step_goes_against_the_gradient_of_its_own_loss_alone() -> None:
-    network = Slope(1.0)
+    trainer, network = line(50, 50), Slope(1.0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    for expected in (0.8, 0.64):  # w <- w - 0.1 * 2 w
-        descend(optimizer, network.w.square().sum())
+    curvature = 2 * float(trainer.train.inputs[0].square().mean())
+    expected = 1.0
+    for _ in range(2):
+        trainer.step(network, optimizer, torch.arange(50))
+        expected -= 0.1 * curvature * (expected - 2)
         assert network.w.item() == pytest.approx(expected)
 
 

@@ -19,8 +19,8 @@ from tieshare_service.ray_engine import RUNNER
 
 pytestmark = pytest.mark.slow
 
-# The job of a short recipe, whose points all count as long ones. It tells of each epoch of stage 2,
-# and of each point that a task brought.
+# The job of a short recipe, whose points all count as long ones. It tells of each epoch of the
+# path, of each team that walks it, and of each point that a task brought.
 JOB = """
 import sys
 from pathlib import Path
@@ -28,6 +28,7 @@ from pathlib import Path
 import tieshare.maker
 from tieshare.checkpoint import Checkpoints
 from tieshare.recipe import Recipe, Target
+from tieshare.team import Team
 from tieshare_service import ray_crew
 
 tieshare.maker._WORTH_A_PROCESS = 0.0
@@ -45,20 +46,26 @@ def brought(checkpoints, files):
 
 
 def tell(progress):
-    if progress.stage == "retrain" and progress.front is None:
-        say(f"epoch {progress.done} of {progress.total}")
+    if progress.stage == "path":
+        say(f"path {progress.done}")
 
 
-Checkpoints.put = brought
+def gathered(team):
+    gather(team)
+    say(f"team of {team.size}")
+
+
+Checkpoints.put, gather, Team.__init__ = brought, Team.__init__, gathered
 recipe = Recipe(
     Target(min_ratio=2.0),
     path_epochs=8,
     retrain_epochs=3,
     batch_size=64,
     learning_rate=0.05,
+    workers=3 if kind == "team" else 1,
 )
 given = where / "model.onnx", where / "data.npz", recipe, tell
-runner = ray_crew.compress if kind == "ray" else tieshare.compress
+runner = tieshare.compress if kind == "alone" else ray_crew.compress
 result = runner(*given, checkpoint_dir=where / kind / "checkpoints")
 (where / kind / "tied.onnx").write_bytes(result.tied.SerializeToString())
 """
@@ -86,8 +93,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     made.close()
 
 
-def run(where: Path, kind: str, cluster: Cluster | None = None) -> list[str]:
-    """What the job says; after the first point that a task brought a node dies."""
+def run(
+    where: Path, kind: str, cluster: Cluster | None = None, until: str = "brought"
+) -> list[str]:
+    """What the job says; after the first line that begins like this a node dies."""
     environ = {**os.environ, "TIESHARE_THREADS": "1", "OMP_NUM_THREADS": "1"}
     if cluster is not None:
         environ["RAY_ADDRESS"] = cluster.address
@@ -97,8 +106,8 @@ def run(where: Path, kind: str, cluster: Cluster | None = None) -> list[str]:
         assert process.stdout is not None
         for line in process.stdout:
             heard.append(line.strip())
-            first = sum(told.startswith("brought") for told in heard) == 1
-            if cluster is not None and line.startswith("brought") and first:
+            first = sum(told.startswith(until) for told in heard) == 1
+            if cluster is not None and line.startswith(until) and first:
                 cluster.kill(0)
     assert process.returncode == 0
     return heard
@@ -114,7 +123,16 @@ def test_points_are_retrained_on_the_cluster_too_and_are_the_same_even_if_a_node
     assert all(len([name for name in line.split() if name[:4] == "made"]) == 1 for line in brought)
     tied = [(where / kind / "tied.onnx").read_bytes() for kind in ("ray", "alone")]
     assert tied[0] == tied[1]
-    assert not list((where / "ray" / "points").iterdir())
+    assert not list((where / "ray" / "rooms").iterdir())
+
+
+def test_members_on_other_nodes_walk_the_path_and_it_goes_on_when_one_is_lost(
+    where: Path, cluster: Cluster
+) -> None:
+    heard = run(where, "team", cluster, until="path 3")
+    assert heard.count("team of 3") == 1
+    walked = [int(line.split()[1]) for line in heard if line.startswith("path")]
+    assert walked == [*range(1, 9)]
 
 
 def test_it_is_what_runs_the_jobs_of_the_engine() -> None:

@@ -12,6 +12,7 @@ _FROM_DATA = "null: from the size of the data"
 _PLANNED = "null: from the sizes of the data and of the network"
 _MOST_EPOCHS = 100_000
 _LARGEST_BATCH = 1_000_000
+_MOST_WORKERS = 1_000
 _MOST_PIXELS = 10_000
 _LARGEST_FILE = 2**53  # a float of JSON is exact up to here
 
@@ -26,6 +27,7 @@ WHOLE = BeforeValidator(_whole)
 _LayerPenalty = Literal[PenaltyName, "none"]
 _Epochs = Annotated[int, Field(ge=1, le=_MOST_EPOCHS), WHOLE]
 _Batch = Annotated[int, Field(ge=1, le=_LARGEST_BATCH), WHOLE]
+_Workers = Annotated[int, Field(ge=1, le=_MOST_WORKERS), WHOLE]
 _Bytes = Annotated[int, Field(ge=1, le=_LARGEST_FILE), WHOLE]
 _Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED), WHOLE]
 _Pixels = Annotated[int, Field(ge=0, le=_MOST_PIXELS), WHOLE]
@@ -144,6 +146,11 @@ class JobRecipe(Closed):
     )
     device: DeviceName = Field(
         _DEFAULT.device, description="to train on; auto: a GPU where there is one"
+    )
+    workers: _Workers = Field(
+        _DEFAULT.workers,
+        description="at most so many processes share each batch of the path, where jobs run on a "
+        "cluster that has room for them",
     )
     path_epochs: _Epochs | None = Field(_DEFAULT.path_epochs, description=_PLANNED)
     retrain_epochs: _Epochs | None = Field(_DEFAULT.retrain_epochs, description=_PLANNED)
