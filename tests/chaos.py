@@ -1,10 +1,11 @@
 """A service whose processes are killed at random, and users who go on: ``make chaos``.
 
-    python -m tests.chaos [--runs 500] [--seed 0]
+    python -m tests.chaos [--runs 500] [--seed 0] [--servers]
 
 In every run a model and a data set are uploaded in several requests and a job is submitted, while
 one process is killed by SIGKILL at a random moment: the API, the worker, the training process or
-the inference server. What users were promised has to hold each time:
+the inference server; with --servers PostgreSQL or the object store, too, on which the service leans
+then. What users were promised has to hold each time:
 
     what was acknowledged as uploaded is there, byte for byte
     the job ends once, with one result; its events are 1, 2, 3, ... with no gap
@@ -27,7 +28,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +38,7 @@ import httpx
 import numpy as np
 import psutil
 from tests import hostile
+from tests.chaos_servers import Killable, servers
 from tests.serving import Serving, serving
 from tests.waiting import until
 
@@ -86,25 +88,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--servers", action="store_true", help="lean on PostgreSQL and S3")
     flags = parser.parse_args()
     draw, seen = random.Random(flags.seed), Counter[str]()  # noqa: S311
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         (Path(folder) / "chaos_runner.py").write_text(RUNNER)
         os.environ.update(SETTINGS, PYTHONPATH=folder)
+        beside = stack.enter_context(servers(Path(folder))) if flags.servers else []
+        kills = {role: partial(_kill, role) for role in ROLES}
+        kills |= {server.name: partial(_restart, server) for server in beside}
         with serving(Path(folder) / "data") as service, patch.object(stored, "LARGE", 1):
             for number in range(1, flags.runs + 1):
-                role, at = draw.choice(ROLES), draw.uniform(0, LATEST_S)
-                seen[_run(service, number, role, at)] += 1
+                role, at = draw.choice(list(kills)), draw.uniform(0, LATEST_S)
+                seen[_run(service, number, kills[role], at)] += 1
                 if number % 10 == 0 or number == flags.runs:
                     print(number, dict(sorted(seen.items())), flush=True)  # noqa: T201
             _check_the_rest(Path(folder) / "data")
     print("all that was promised held")  # noqa: T201
 
 
-def _run(service: Serving, number: int, role: str, at: float) -> str:
+def _run(service: Serving, number: int, kill: Callable[[Serving], str], at: float) -> str:
     """What was killed, if anything of that kind was there."""
     killed: list[str] = []
-    killer = threading.Timer(at, lambda: killed.append(role) if _kill(service, role) else None)
+    killer = threading.Timer(at, lambda: killed.append(kill(service)))
     killer.start()
     try:
         name = f"net-{number}"
@@ -123,18 +129,23 @@ def _run(service: Serving, number: int, role: str, at: float) -> str:
     finally:
         killer.join()
     until(lambda: _answers(service, name), PATIENCE_S)
-    return killed[0] if killed else "none"
+    return killed[0]
 
 
-def _kill(service: Serving, role: str) -> bool:
+def _kill(role: str, service: Serving) -> str:
     with suppress(LookupError, psutil.Error):
         if role == "child":
             (process,) = psutil.Process(service.pid("worker")).children()
         else:
             process = psutil.Process(service.pid(role))
         process.send_signal(signal.SIGKILL)
-        return True
-    return False
+        return role
+    return "none"
+
+
+def _restart(server: Killable, _: Serving) -> str:
+    server.kill()
+    return server.name
 
 
 def _data(number: int) -> bytes:

@@ -42,15 +42,20 @@ def object_server() -> Iterator[str]:
         process.wait()
 
 
+def environ(url: str, key: str = "test") -> dict[str, str]:
+    """Of clients of a server at this address."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": key,
+        "AWS_REGION": "us-east-1",
+    }
+
+
 @pytest.fixture
 def bucket(object_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in {
-        "AWS_ENDPOINT_URL": object_server,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
+    for name, value in environ(object_server).items():
         monkeypatch.setenv(name, value)
     name = f"tieshare-{os.getpid()}-{next(_NUMBERS)}"
     httpx.put(f"{object_server}/{name}").raise_for_status()

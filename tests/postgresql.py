@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -32,14 +33,20 @@ class Server:
         """PostgreSQL does not run as root."""
         return USER if os.geteuid() == 0 else None
 
-    def start(self) -> subprocess.Popen[bytes]:
-        data = self.folder / "data"
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def create(self) -> None:
         if self.user:
             shutil.chown(self.folder, self.user)
-        self.run("initdb", "--pgdata", data, "--username", USER, "--auth", "trust", "--no-sync")
+        words = "--username", USER, "--auth", "trust", "--no-sync"
+        self.run("initdb", "--pgdata", self.data, *words)
+
+    def start(self) -> subprocess.Popen[bytes]:
         given = {**SETTINGS, "unix_socket_directories": str(self.folder)}
         flags = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
-        command = [str(self.programs / "postgres"), "-D", str(data), *flags]
+        command = [str(self.programs / "postgres"), "-D", str(self.data), *flags]
         with (self.folder / "log").open("wb") as log:
             process = subprocess.Popen(command, user=self.user, stderr=log, stdout=log)
         for _ in range(TRIES):
@@ -67,7 +74,7 @@ class Server:
             raise RuntimeError(made.stderr)
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """The newest of Debian's, or what is on the path."""
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: float(p.parts[-3])
@@ -80,25 +87,41 @@ def _programs() -> Path | None:
 @pytest.fixture(scope="session")
 def new_database() -> Iterator[Callable[[], str]]:
     """URLs of empty databases of a server; skips where there is none."""
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    # Short, for the path of a socket may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))
-    server = Server(programs, folder)
-    try:
+    with made_server() as server:
+        if server is None:
+            pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
         process = server.start()
         try:
             yield server.new
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
+
+
+@contextmanager
+def made_server() -> Iterator[Server | None]:
+    """A new one, not started yet; None where PostgreSQL is not installed."""
+    found = programs()
+    if found is None:
+        yield None
+        return
+    # Short, for the path of a socket may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))
+    try:
+        server = Server(found, folder)
+        server.create()
+        yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and kill it if it does not."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

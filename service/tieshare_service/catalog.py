@@ -1,6 +1,7 @@
 """Uploaded models and data sets: received, read by the gate, kept, listed, deleted."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Generic, TypeVar
 
@@ -13,7 +14,7 @@ from tieshare_service.database import reading
 from tieshare_service.errors import NoSuchDataset, NoSuchModel, NotFound, ServiceError
 from tieshare_service.gate import Card, Gate
 from tieshare_service.ids import Kind as Prefix
-from tieshare_service.ids import new_id
+from tieshare_service.ids import new_id, same_id
 from tieshare_service.pages import page
 from tieshare_service.records import ENDED, DatasetRecord, ModelRecord, from_row
 from tieshare_service.tenants import EVERYTHING, QuotaExceeded, Scope
@@ -95,8 +96,10 @@ class Catalog(Generic[Record]):
         async with self._blobs.receive(new.chunks, new.limit) as upload:
             return await self.take(upload, new.name, new.sha256)
 
-    async def take(self, upload: Received, name: str | None, sha256: str | None) -> Record:
-        """Check what was received, and keep it.
+    async def take(
+        self, upload: Received, name: str | None, sha256: str | None, like: str | None = None
+    ) -> Record:
+        """Check what was received, and keep it, under an id that is ``like`` another one, if given.
 
         Raises QuotaExceeded, Empty, DigestMismatch, and the gate's.
         """
@@ -105,7 +108,15 @@ class Catalog(Generic[Record]):
         if sha256 not in (None, upload.sha256):
             raise DigestMismatch(f"the body has SHA-256 {upload.sha256}", where="body")
         card = await self._gate.read(self._sort.kind, upload.path)
-        return await run_sync(self._keep, upload, name, card)
+        prefix = self._sort.prefix
+        upload_id = new_id(prefix) if like is None else same_id(prefix, like)
+        return await run_sync(self._keep, upload, upload_id, name, card)
+
+    def taken(self, like: str) -> Record | None:
+        """What was kept under the id that is like this one."""
+        with suppress(NotFound):
+            return self.get(same_id(self._sort.prefix, like))
+        return None
 
     def require_bytes(self, more: int) -> None:
         """Raise QuotaExceeded where so many more bytes would be too many."""
@@ -171,8 +182,7 @@ class Catalog(Generic[Record]):
             if upload_id not in known:
                 self._blobs.delete(self._sort.kind, upload_id)
 
-    def _keep(self, upload: Received, name: str | None, card: Card) -> Record:
-        upload_id = new_id(self._sort.prefix)
+    def _keep(self, upload: Received, upload_id: str, name: str | None, card: Card) -> Record:
         record = self._sort.record(
             id=upload_id,
             name=name or upload_id,

@@ -16,6 +16,11 @@ def new_id(kind: Kind) -> str:
     return f"{kind}_{text[:CHARACTERS]}"
 
 
+def same_id(kind: Kind, other: str) -> str:
+    """The id of this kind with the random bits of another one's."""
+    return f"{kind}_{other.partition('_')[2]}"
+
+
 def is_id(kind: Kind, text: str) -> bool:
     """Whether ``text`` has the shape of an id of this kind, so that it is safe in a path."""
     return re.fullmatch(rf"{kind}_[a-z2-7]{{{CHARACTERS}}}", text) is not None

@@ -41,7 +41,6 @@ class ObjectStore:
         """In several parts where it is large; a store shows an object when all of it is there."""
         with self._meant():
             self._calls.put(self._objects, key, source)
-        source.unlink()
 
     def open(self, key: str) -> tuple[Opened, int]:
         """Read in ranges."""

@@ -191,6 +191,11 @@ class Partials:
             raise UploadComplete(f"it is whole already: {partial.made}", where=upload_id)
         with await run_sync(self._opened, partial) as file:
             size = await run_sync(file.seek, 0, os.SEEK_END)
+            # Before this was noted the process ended, or the database did not answer.
+            taken = await run_sync(self._catalogs[partial.kind].taken, partial.id)
+            if taken is not None:
+                await run_sync(self._note, partial, taken)
+                raise UploadComplete(f"it is whole already: {taken.id}", where=upload_id)
             if size != offset:
                 raise OffsetMismatch(size, offset)
             size = await self._extend(partial, file, size, chunks)
@@ -250,14 +255,20 @@ class Partials:
         digest = await run_sync(_digest, self._bytes(partial))
         received = Received(self._bytes(partial), digest, size)
         try:
-            record = await self._catalogs[partial.kind].take(received, partial.name, partial.sha256)
+            catalog = self._catalogs[partial.kind]
+            record = await catalog.take(received, partial.name, partial.sha256, partial.id)
         except GateBroken:
             raise
         except (ServiceError, TieshareError):
             await run_sync(shutil.rmtree, self._folder / partial.id)
             raise
-        whole = replace(partial, length=size, made=record.id)
-        await run_sync(self._write, whole)
+        return await run_sync(self._note, partial, record)
+
+    def _note(self, partial: Partial, record: ModelRecord | DatasetRecord) -> Partial:
+        """What it became; its bytes are there by now."""
+        whole = replace(partial, length=record.bytes, made=record.id)
+        self._write(whole)
+        self._bytes(partial).unlink(missing_ok=True)
         return whole
 
     def _require_bytes(self, kind: Kind, more: int) -> None:

@@ -42,7 +42,7 @@ class Store(Protocol):
     """Files by their keys."""
 
     def put(self, source: Path, key: str) -> None:
-        """Keep a file of this machine, whose bytes are on the disk; ``source`` is gone then."""
+        """Keep a copy of a file of this machine, whose bytes are on the disk."""
 
     def open(self, key: str) -> tuple[Opened, int]:
         """A file and its size in bytes. Raises FileNotFoundError."""
@@ -77,11 +77,17 @@ class FolderStore:
         return self.root / key
 
     def put(self, source: Path, key: str) -> None:
-        """Rename it."""
+        """Link it; copy it where there are no links, or another file is in its place."""
         target = self.path(key)
         missing = [folder for folder in target.parents if not folder.is_dir()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(target)
+        try:
+            target.hardlink_to(source)
+        except OSError:
+            unfinished = source.with_name(f"{source.name}.copy")
+            shutil.copyfile(source, unfinished)
+            sync(unfinished)
+            unfinished.replace(target)
         for folder in (target.parent, *(folder.parent for folder in missing)):
             sync(folder)
 

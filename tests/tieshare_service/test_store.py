@@ -1,5 +1,6 @@
 """The same of a folder and of an object store."""
 
+import errno
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -27,7 +28,8 @@ def put(store: Store, tmp_path: Path) -> Put:
         source = tmp_path / "source"
         source.write_bytes(data)
         store.put(source, key)
-        assert not source.exists()
+        assert source.read_bytes() == data
+        source.unlink()
 
     return made
 
@@ -67,6 +69,21 @@ def test_a_second_file_takes_the_place_of_the_first(store: Store, put: Put) -> N
     put("a", b"first")
     put("a", b"second one")
     assert read(store, "a") == b"second one"
+
+
+def test_where_there_are_no_links_files_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Path) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    store, source = FolderStore(tmp_path / "store"), tmp_path / "source"
+    source.write_bytes(b"data")
+    store.put(source, "a/b")
+    source.write_bytes(b"other")
+    assert read(store, "a/b") == b"data"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["source", "b"]
 
 
 def test_a_copy_is_made_once(store: Store, put: Put, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every refusal as RFC 9457 problem details. The one place that knows which status an error has."""
 
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
 from tieshare.errors import TieshareError
@@ -50,6 +52,11 @@ STATUSES: Mapping[type, int] = {
     requests.NotReady: 503,
 }
 _LONGEST_TEXT = 2000
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SOON = {"Retry-After": "1"}
+
+# What fails where the service leans on others, for a while.
+OUTAGES = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, OSError)
 
 # Where pydantic's own words are about Python.
 _REASONS = {
@@ -99,6 +106,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.ServiceError, _typed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _starlette)
+    for kind in OUTAGES:
+        app.add_exception_handler(kind, _typed)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -107,7 +116,9 @@ async def _typed(_: Request, error: Exception) -> Response:
 
 
 def refusal(error: Exception) -> Response:
-    """The answer to an error that has a status."""
+    """The answer to an error that has a status, or to one of ``OUTAGES``."""
+    if isinstance(error, OUTAGES):
+        return _outage(error)
     status = status_of(type(error))
     if status >= 500:
         _log.error("refused with %d", status, exc_info=error)
@@ -119,6 +130,17 @@ def refusal(error: Exception) -> Response:
         getattr(error, "where", ""),
         getattr(error, "headers", headers),
     )
+
+
+def _outage(error: Exception) -> Response:
+    _log.error("refused for an outage", exc_info=error)
+    if isinstance(error, FileNotFoundError):
+        return _failed()
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return problem("storage-full", 507, "there is no room for more files")
+    if isinstance(error, OSError):
+        return problem("storage-unavailable", 503, "files can't be used now", headers=_SOON)
+    return problem("database-unavailable", 503, "the database does not answer now", headers=_SOON)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -153,4 +175,8 @@ def _unreadable(cause: BaseException) -> Response:
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:
+    return _failed()
+
+
+def _failed() -> Response:
     return problem("internal-error", 500, "the service failed; its log says why")

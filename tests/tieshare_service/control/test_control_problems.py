@@ -1,10 +1,12 @@
 import asyncio
+import errno
+import json
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from tieshare import errors as library
 from tieshare_service import access, blobs, catalog, errors, gate, keys, partial, tenants
@@ -176,3 +178,26 @@ def test_a_fault_of_our_own_says_nothing_about_the_inside(settings: Settings) ->
         "status": 500,
         "detail": "the service failed; its log says why",
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "slug"),
+    [
+        (OperationalError("SELECT 1", None, OSError("/secret")), 503, "database-unavailable"),
+        (InterfaceError("SELECT 1", None, OSError("/secret")), 503, "database-unavailable"),
+        (OSError(errno.ENOSPC, "full", "/secret"), 507, "storage-full"),
+        (OSError(errno.EDQUOT, "quota", "/secret"), 507, "storage-full"),
+        (OSError(errno.EIO, "broken", "/secret"), 503, "storage-unavailable"),
+        (OSError(errno.EROFS, "read-only", "/secret"), 503, "storage-unavailable"),
+        (OSError("NoSuchBucket"), 503, "storage-unavailable"),
+        (FileNotFoundError(errno.ENOENT, "gone", "/secret"), 500, "internal-error"),
+    ],
+)
+def test_what_the_service_leans_on_is_told_to_be_out_of_order(
+    error: Exception, status: int, slug: str
+) -> None:
+    answer = problems.refusal(error)
+    assert answer.status_code == status
+    assert json.loads(bytes(answer.body))["type"].endswith(f"/{slug}")
+    assert b"secret" not in bytes(answer.body)
+    assert (answer.headers.get("Retry-After") == "1") is (status == 503)

@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 from tests.waiting import until
 
+from tieshare_service.catalog import Catalog
 from tieshare_service.control.services import Services
 from tieshare_service.gate import Gate, GateBroken
 from tieshare_service.settings import Settings
@@ -175,6 +178,36 @@ def test_where_the_gate_is_broken_the_bytes_are_kept(
         away.setattr(Gate, "read", broken)
         assert refused(append(http, place, 0, model_bytes, LAST)) == (503, "gate-broken")
     assert append(http, place, len(model_bytes), b"", LAST).json()["made"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_database_that_does_not_answer_costs_no_byte_and_makes_no_second_model(
+    http: httpx.Client,
+    services: Services,
+    model_bytes: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    place = begin(http, model_bytes[:100]).headers["Location"]
+    keep = Catalog._keep
+
+    def fail(self: Catalog[Any], *given: Any) -> object:
+        if moment == "after":
+            keep(self, *given)
+        raise OperationalError("INSERT", None, OSError("it is gone"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "_keep", fail)
+        answer = append(http, place, 100, model_bytes[100:], LAST)
+    assert refused(answer) == (503, "database-unavailable")
+    assert answer.headers["Retry-After"] == "1"
+    assert http.head(place).headers["Upload-Offset"] == str(len(model_bytes))
+    again = append(http, place, len(model_bytes), b"", LAST)
+    assert again.status_code == 200 if moment == "before" else refused(again)[0] == 409
+    made = http.get(place).json()["made"]
+    assert http.get(f"/v1/models/{made}/content").content == model_bytes
+    assert [item["id"] for item in http.get("/v1/models").json()["items"]] == [made]
+    assert [path.name for path in folder(services, place).iterdir()] == ["about.json"]
 
 
 def test_an_upload_can_be_given_up(
