@@ -65,8 +65,10 @@ fuzz:
 	    $(bin)/python -m tests.fuzz $$target -runs=$(RUNS) || exit 1; \
 	done
 
+# With PostgreSQL and an object store killed as well: make chaos SERVERS=--servers
+SERVERS ?=
 chaos: install
-	$(bin)/python -m tests.chaos
+	$(bin)/python -m tests.chaos $(SERVERS)
 
 openapi: install
 	$(bin)/python -m tieshare_service.openapi

@@ -133,9 +133,9 @@ def _run(service: Serving, number: int, kill: Callable[[Serving], str], at: floa
 
 
 def _kill(role: str, service: Serving) -> str:
-    with suppress(LookupError, psutil.Error):
+    with suppress(LookupError, StopIteration, psutil.Error):
         if role == "child":
-            (process,) = psutil.Process(service.pid("worker")).children()
+            process = next(iter(psutil.Process(service.pid("worker")).children()))
         else:
             process = psutil.Process(service.pid(role))
         process.send_signal(signal.SIGKILL)
