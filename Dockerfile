@@ -13,7 +13,8 @@ COPY compression compression
 COPY service service
 # With a GPU: docker build --build-arg TORCH_INDEX= .
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN make install EXTRAS=compress,objects,postgresql,tracing TORCH_INDEX=$TORCH_INDEX
+ARG EXTRAS=compress,objects,postgresql,tracing
+RUN make install EXTRAS=$EXTRAS TORCH_INDEX=$TORCH_INDEX
 
 USER tieshare
 ENV PATH=/app/.venv/bin:$PATH \

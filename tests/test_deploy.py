@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from tieshare_service.access import INFERENCE, control_group
 from tieshare_service.settings import PREFIX, Settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-COMPOSE = DEPLOY / "compose.yaml"
+COMPOSE, CLUSTER = DEPLOY / "compose.yaml", DEPLOY / "compose.cluster.yaml"
 RESOURCES = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "tieshare.yaml").read_text()))
 PODS = {
     item["metadata"]["name"]: item["spec"]["template"]["spec"]
@@ -34,10 +35,20 @@ def test_kubernetes_takes_every_resource(resource: dict[str, Any]) -> None:
     kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_compose_takes_its_file() -> None:
+@pytest.mark.parametrize("path", [COMPOSE, CLUSTER], ids=lambda path: path.name)
+def test_compose_takes_its_files(path: Path) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, COMPOSE], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_cluster_changes_roles_that_are_there_and_its_engine_is_ray() -> None:
+    alone, cluster = (yaml.safe_load(path.read_text())["services"] for path in (COMPOSE, CLUSTER))
+    assert set(cluster) - set(alone) == {"objects", "node"}
+    assert cluster["worker"]["command"][-1].endswith("exec tieshare worker --engine ray")
+    extras = cluster["node"]["build"]["args"]["EXTRAS"].split(",")
+    known = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert {"ray", "objects", "postgresql"} < set(extras) <= set(known["optional-dependencies"])
 
 
 def test_every_variable_is_a_setting() -> None:
@@ -74,8 +85,9 @@ def test_probes_ask_what_needs_no_key() -> None:
 
 
 def _variables() -> Iterator[str]:
-    for service in yaml.safe_load(COMPOSE.read_text())["services"].values():
-        yield from service["environment"]
+    for path in (COMPOSE, CLUSTER):
+        for service in yaml.safe_load(path.read_text())["services"].values():
+            yield from service["environment"]
     for resource in RESOURCES:
         if resource["kind"] == "ConfigMap":
             yield from resource["data"]
