@@ -5,7 +5,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tieshare_service.access import Refused, control_group
-from tieshare_service.control.problems import OUTAGES, refusal
+from tieshare_service.control.problems import refusal
 from tieshare_service.control.services import KEY, Services
 from tieshare_service.keys import Key
 
@@ -26,7 +26,7 @@ class OnlyWithKey:
         services: Services = scope["app"].state.services
         try:
             key = _key_of(scope, services)
-        except (Refused, *OUTAGES) as error:
+        except Refused as error:
             answer = refusal(error)
             answer.headers["Connection"] = "close"  # or the rest of an upload would be read
             await answer(scope, receive, send)
