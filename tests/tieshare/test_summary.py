@@ -192,7 +192,7 @@ def test_the_recipe_is_there_with_every_default_filled_in(
     report = summary(job, small, small_shared)
     assert report.recipe["target"]["min_ratio"] == 4.0
     assert [it for it in report.recipe["target"].values() if it is not None] == [4.0]
-    assert (report.recipe["path_epochs"], report.recipe["retrain_epochs"]) == (150, 60)
+    assert (report.recipe["path_epochs"], report.recipe["retrain_epochs"]) == (150, 38)
     assert (report.recipe["batch_size"], report.recipe["task"]) == (32, "classes")
     assert None not in [report.recipe[name] for name in free]
     assert report.seeds == {"recipe": 5}
