@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,16 +19,16 @@ DOWN_S = 0.5
 _KEY = "S3RVER"  # the one that s3rver knows
 
 
-class Killable:
+class Killable(ABC):
     """A server that is started again, on the same data, each time that it was killed."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.process = self.start()
 
+    @abstractmethod
     def start(self) -> "subprocess.Popen[bytes]":
         """Its process, once it answers."""
-        raise NotImplementedError
 
     def kill(self) -> None:
         """And bring it back."""

@@ -65,7 +65,9 @@ class RayCrew:
 
     def walk(self, job: Job, /) -> Walked:
         """As ``Crew``'s."""
-        return walk(job) if job.recipe.workers == 1 else walk_together(self._ray, job, self._place)
+        if job.recipe.workers == 1:
+            return walk(job)
+        return walk_together(self._ray, job, self._ship(job), self._place)
 
     def room(self, _: Job, /) -> int:
         """One here, and as many as the cluster has room for now."""
@@ -76,8 +78,6 @@ class RayCrew:
     ) -> None:
         """As ``Crew``'s. A point whose node dies is missing afterwards."""
         folder, threads = stored(job), torch.get_num_threads()
-        if self._shipped is None:
-            self._shipped = self._ray.put(files_of(folder.iterdir()))
         tasks = []
 
         def there(point: Point) -> Hand:
@@ -98,7 +98,14 @@ class RayCrew:
         task = self._ray.remote(_retrain).options(num_returns="streaming", **self._place.options)
         needed = files_of(job.checkpoints.paths(checkpoints_of(point)))
         place = self._place
-        return task.remote(self._shipped, needed, tuple(layers), point, place.threads, place.rooms)
+        given = self._ship(job), needed, tuple(layers), point, place.threads, place.rooms
+        return task.remote(*given)
+
+    def _ship(self, job: Job) -> Any:
+        """The stored job among Ray's objects, once for all tasks."""
+        if self._shipped is None:
+            self._shipped = self._ray.put(files_of(stored(job).iterdir()))
+        return self._shipped
 
 
 class Task:

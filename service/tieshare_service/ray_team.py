@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 
 from tieshare.checkpoint import Checkpoints
-from tieshare.crew import stored
 from tieshare.job import Job
 from tieshare.job_files import open_job
 from tieshare.progress import Narrator, silent
@@ -34,15 +33,17 @@ _MEMBERS, _SIZE = "members", "size"
 _log = logging.getLogger("tieshare.ray")
 
 
-def walk_together(ray: Any, job: Job, place: Place) -> Walked:
+def walk_together(ray: Any, job: Job, shipped: Any, place: Place) -> Walked:
     """``walk`` with as many members as the recipe asks for, if there is room for them.
 
+    ``shipped``: the files of the stored job, among Ray's objects.
     When a member is lost, the others leave, and this one goes on alone from the last epoch.
     """
     wanted = min(job.recipe.workers, job.trainer.batch)
     if wanted > 1:
         try:
-            with _gathered(ray, job, place, wanted - 1):
+            checkpoints = files_of(job.checkpoints.paths([NORMS, PATH]))
+            with _gathered(ray, (shipped, checkpoints), place, wanted - 1):
                 job.trainer.team = Team()
                 return walk(job)
         except TeamLost:
@@ -53,16 +54,13 @@ def walk_together(ray: Any, job: Job, place: Place) -> Walked:
 
 
 @contextmanager
-def _gathered(ray: Any, job: Job, place: Place, others: int) -> Iterator[None]:
-    """This process is the first of a group with up to so many ``others``."""
+def _gathered(ray: Any, files: tuple[Any, Files], place: Place, others: int) -> Iterator[None]:
+    """This process is the first of a group with up to so many ``others``, who get the files."""
     address = ray.util.get_node_ip_address()
     store = _store(address, 0, first=True)
-    shipped = ray.put((files_of(stored(job).iterdir()), _checkpoints(job)))
     start = ray.remote(_walk_along).options(**place.options)
-    tasks = [
-        start.remote(shipped, (address, store.port), place.threads, place.rooms)
-        for _ in range(others)
-    ]
+    given = *files, (address, store.port), place.threads, place.rooms
+    tasks = [start.remote(*given) for _ in range(others)]
     try:
         until = time.monotonic() + _GATHERING_S
         while store.add(_MEMBERS, 0) < others and time.monotonic() < until:
@@ -78,13 +76,12 @@ def _gathered(ray: Any, job: Job, place: Place, others: int) -> Iterator[None]:
                 ray.cancel(task)
 
 
-def _checkpoints(job: Job) -> Files:
-    """From which the path goes on."""
-    return files_of(job.checkpoints.paths([NORMS, PATH]))
-
-
 def _walk_along(
-    shipped: tuple[Files, Files], address: tuple[str, int], threads: int, rooms: Path | None
+    shipped: Files,
+    checkpoints: Files,
+    address: tuple[str, int],
+    threads: int,
+    rooms: Path | None,
 ) -> None:
     """On a node: be a member, if the others have not begun."""
     store = _store(*address, first=False)
@@ -93,7 +90,7 @@ def _walk_along(
     if rank >= size:
         return
     torch.set_num_threads(threads)
-    with unpacked(*shipped, rooms) as folder, _group(store, rank, size):
+    with unpacked(shipped, checkpoints, rooms) as folder, _group(store, rank, size):
         job = open_job(folder, Checkpoints(folder.parent), Narrator(silent))
         job.trainer.team = Team()
         with suppress(TeamLost):
