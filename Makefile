@@ -65,7 +65,7 @@ fuzz:
 	    $(bin)/python -m tests.fuzz $$target -runs=$(RUNS) || exit 1; \
 	done
 
-# With PostgreSQL and an object store killed as well: make chaos SERVERS=--servers
+# With PostgreSQL, an object store and Ray's nodes killed as well: make chaos SERVERS=--servers
 SERVERS ?=
 chaos: install
 	$(bin)/python -m tests.chaos $(SERVERS)

@@ -4,8 +4,8 @@
 
 In every run a model and a data set are uploaded in several requests and a job is submitted, while
 one process is killed by SIGKILL at a random moment: the API, the worker, the training process or
-the inference server; with --servers PostgreSQL or the object store, too, on which the service leans
-then. What users were promised has to hold each time:
+the inference server; with --servers PostgreSQL, the object store or a Ray node, too, on which the
+service leans then. What users were promised has to hold each time:
 
     what was acknowledged as uploaded is there, byte for byte
     the job ends once, with one result; its events are 1, 2, 3, ... with no gap
@@ -75,6 +75,7 @@ SETTINGS = {
     "TIESHARE_LEASE_S": "1",
     "TIESHARE_HEARTBEAT_S": "0.2",
     "TIESHARE_POLL_S": "0.05",
+    "TIESHARE_THREADS": "1",  # as many as a node has cores
     "TIESHARE_MAX_ATTEMPTS": "100",
 }
 ROLES = ("api", "worker", "child", "inference")
@@ -88,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--servers", action="store_true", help="lean on PostgreSQL and S3")
+    parser.add_argument("--servers", action="store_true", help="lean on PostgreSQL, S3 and Ray")
     flags = parser.parse_args()
     draw, seen = random.Random(flags.seed), Counter[str]()  # noqa: S311
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -134,13 +135,21 @@ def _run(service: Serving, number: int, kill: Callable[[Serving], str], at: floa
 
 def _kill(role: str, service: Serving) -> str:
     with suppress(LookupError, StopIteration, psutil.Error):
-        if role == "child":
-            process = next(iter(psutil.Process(service.pid("worker")).children()))
-        else:
-            process = psutil.Process(service.pid(role))
+        process = _training() if role == "child" else psutil.Process(service.pid(role))
         process.send_signal(signal.SIGKILL)
         return role
     return "none"
+
+
+def _training() -> psutil.Process:
+    """The training process of a job of this service, on whatever node."""
+    return next(
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "tieshare_service.child" in (process.info["cmdline"] or ())
+        and process.environ().get("TIESHARE_RUNNER") == SETTINGS["TIESHARE_RUNNER"]
+        and process.environ().get("PYTHONPATH", "").startswith(os.environ["PYTHONPATH"])
+    )
 
 
 def _restart(server: Killable, _: Serving) -> str:

@@ -1,4 +1,7 @@
-"""Servers beside a service that may be killed, too: PostgreSQL, and an object store on a disk."""
+"""Servers beside a service that may be killed, too.
+
+PostgreSQL, an object store on a disk, and a node of a Ray cluster, which does the jobs.
+"""
 
 import os
 import shutil
@@ -9,18 +12,33 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 from tests import objects, postgresql
+from tests.ray_cluster import Cluster
 from tests.waiting import until
 
 DOWN_S = 0.5
 _KEY = "S3RVER"  # the one that s3rver knows
 
 
-class Killable(ABC):
-    """A server that is started again, on the same data, each time that it was killed."""
+class Killable(Protocol):
+    """What comes back each time that it was killed."""
+
+    name: str
+
+    def kill(self) -> None:
+        """And bring it back."""
+
+    def close(self) -> None:
+        """For good."""
+
+
+class Server(ABC):
+    """A ``Killable`` that is one process, started again on the same data."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -31,18 +49,18 @@ class Killable(ABC):
         """Its process, once it answers."""
 
     def kill(self) -> None:
-        """And bring it back."""
+        """As ``Killable``'s."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         time.sleep(DOWN_S)
         self.process = self.start()
 
     def close(self) -> None:
-        """For good."""
+        """As ``Killable``'s."""
         postgresql.stop(self.process)
 
 
-class Database(Killable):
+class Database(Server):
     """PostgreSQL, with one database at ``url``."""
 
     def __init__(self, server: postgresql.Server) -> None:
@@ -51,7 +69,7 @@ class Database(Killable):
         self.url = server.new()
 
     def start(self) -> "subprocess.Popen[bytes]":
-        """As ``Killable``'s; what is left of one that was killed may be in its way for a moment."""
+        """As ``Server``'s; what is left of one that was killed may be in its way for a moment."""
         while True:
             try:
                 return self._server.start()
@@ -59,7 +77,7 @@ class Database(Killable):
                 time.sleep(DOWN_S)
 
 
-class Store(Killable):
+class Store(Server):
     """s3rver from the npm registry: S3, with each object a file in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +88,7 @@ class Store(Killable):
         super().__init__("store")
 
     def start(self) -> "subprocess.Popen[bytes]":
-        """As ``Killable``'s."""
+        """As ``Server``'s."""
         found = shutil.which("s3rver")
         if found is None:
             raise SystemExit("s3rver is missing: npm install --global s3rver")
@@ -88,9 +106,31 @@ class Store(Killable):
             return False
 
 
+class Node:
+    """A ``Killable`` that is one of two nodes; the other one goes on."""
+
+    name = "node"
+
+    def __init__(self, folder: Path) -> None:
+        self._cluster = Cluster(folder)
+        self.address = self._cluster.address
+        self._next = cycle(range(2))
+
+    def kill(self) -> None:
+        """As ``Killable``'s."""
+        node = next(self._next)
+        self._cluster.kill(node)
+        time.sleep(DOWN_S)
+        self._cluster.start(node)
+
+    def close(self) -> None:
+        """As ``Killable``'s: the whole cluster."""
+        self._cluster.close()
+
+
 @contextmanager
 def servers(folder: Path) -> Iterator[list[Killable]]:
-    """Both, with all in the environment that a service needs to lean on them."""
+    """All of them, with all in the environment that a service needs to lean on them."""
     with ExitStack() as stack:
         server = stack.enter_context(postgresql.made_server())
         if server is None:
@@ -104,5 +144,9 @@ def servers(folder: Path) -> Iterator[list[Killable]]:
             objects.environ(store.url, _KEY),
             TIESHARE_DATABASE_URL=database.url,
             TIESHARE_BLOBS="s3://chaos/files",
+            TIESHARE_ENGINE="ray",
         )
-        yield [database, store]
+        node = Node(folder)
+        stack.callback(node.close)
+        os.environ["RAY_ADDRESS"] = node.address
+        yield [database, store, node]

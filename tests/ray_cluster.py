@@ -1,12 +1,14 @@
 """A Ray cluster of three node processes on this machine: ``python -m tests.ray_cluster``.
 
-It prints its address; nodes 0 and 1 have a core each, the head has none. A line N on standard input
-kills node N, the end of standard input all. ``Cluster`` is one of those, for a test.
+It prints its address; nodes 0 and 1 have a core each, the head has none. A line "kill N" on its
+standard input kills node N, "start N" makes it anew, the end of it ends all. ``Cluster`` is one of
+those, for a test.
 """
 
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -27,14 +29,21 @@ class Cluster:
         self.address = self._line()
 
     def kill(self, node: int) -> None:
-        self._input.write(f"{node}\n")
-        self._input.flush()
-        assert self._line() == "killed"
+        self._order(f"kill {node}")
+
+    def start(self, node: int) -> None:
+        """One that was killed."""
+        self._order(f"start {node}")
 
     def close(self) -> None:
         self._input.close()
         self._output.close()
         self._process.wait(60)
+
+    def _order(self, what: str) -> None:
+        self._input.write(f"{what}\n")
+        self._input.flush()
+        assert self._line() == what
 
     @property
     def _input(self) -> IO[str]:
@@ -57,11 +66,16 @@ def main() -> None:
     memory = 80 << 20
     head = {"num_cpus": 0, "object_store_memory": memory}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=memory) for _ in range(2)]
+    new = partial(cluster.add_node, num_cpus=1, object_store_memory=memory)
+    nodes = [new() for _ in range(2)]
     say(cluster.address)
     for line in sys.stdin:
-        cluster.remove_node(nodes[int(line)], allow_graceful=False)
-        say("killed")
+        what, node = line.split()
+        if what == "kill":
+            cluster.remove_node(nodes[int(node)], allow_graceful=False)
+        else:
+            nodes[int(node)] = new()
+        say(line.strip())
     cluster.shutdown()
 
 
