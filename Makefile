@@ -15,7 +15,7 @@ bin := $(VENV)/bin
 comma := ,
 installed := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: install demo serve test check format bench chaos fuzz openapi clean
+.PHONY: install demo serve test check format bench chaos fuzz soak openapi clean
 
 install: $(installed)
 
@@ -69,6 +69,9 @@ fuzz:
 SERVERS ?=
 chaos: install
 	$(bin)/python -m tests.chaos $(SERVERS)
+
+soak: install
+	$(bin)/python -m tests.soak
 
 openapi: install
 	$(bin)/python -m tieshare_service.openapi

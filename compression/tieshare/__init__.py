@@ -6,6 +6,7 @@ network, ``exports`` and ``report`` write and measure it. Importing this package
 them: reading and exporting work without torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from tieshare.pipeline import Result, compress
 
 __all__ = ["Progress", "Recipe", "Result", "Target", "TieshareError", "compress"]
+
+# ONNX Runtime tells its maker about every model that it loads, if nobody says otherwise before it
+# is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:
