@@ -88,7 +88,11 @@ class Soak:
                     self._try("publish", partial(client.jobs.publish, job.id, front[-1].point))
                 except JobCancelled:
                     self.done["cancelled"] += 1
-                self._try("delete", partial(client.models.delete, sent.id), 409)
+                self._try("delete a model", partial(client.models.delete, sent.id), 409)
+                if draw.random() < 0.5:
+                    self._try(
+                        "delete a job", partial(client.jobs.delete, job.id, withdraw=True), 404
+                    )
 
     def asker(self, seed: int) -> None:
         """Ask one model after another."""

@@ -6,21 +6,22 @@ Any number of APIs on one data folder may do it at the same time.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from tieshare_service.audit import Audit
 from tieshare_service.blobs import Blobs
 from tieshare_service.catalog import Catalog, InUse
 from tieshare_service.database import reading
-from tieshare_service.errors import NotFound
+from tieshare_service.errors import NotFound, WrongState
 from tieshare_service.partial import Partials
-from tieshare_service.publish import Publisher, Served
+from tieshare_service.publish import Served
 from tieshare_service.records import ENDED, DatasetRecord, ModelRecord, jobs, versions
+from tieshare_service.removal import InService, Remover
 
 EVERY_S = 3600.0
 _DAY_S = 86_400.0
@@ -41,7 +42,7 @@ class Housekeeping:
     models: Catalog[ModelRecord]
     datasets: Catalog[DatasetRecord]
     partials: Partials
-    publisher: Publisher
+    remover: Remover
     audit: Audit
     keep_days: float
     keep_versions: int
@@ -81,7 +82,8 @@ class Housekeeping:
         with reading(self.engine) as connection:
             ended = connection.scalars(select(jobs.c.id).where(old)).all()
         for job_id in ended:
-            if self._remove_job(job_id):
+            with suppress(InService, NotFound, WrongState):
+                self.remover.remove(job_id, self._stays)
                 self.audit.note(None, "expired", job_id)
         for catalog in (self.models, self.datasets):
             for upload_id in catalog.unused(before):
@@ -89,25 +91,12 @@ class Housekeeping:
                     catalog.delete(upload_id)
                     self.audit.note(None, "expired", upload_id)
 
-    def _remove_job(self, job_id: str) -> bool:
-        """Unless a version of it stays. The row goes last: what was cut off is done again."""
-        with self.engine.begin() as connection:
-            row = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.status.in_(ENDED))
-            # Locked before the versions are looked at: a new one holds the same row.
-            if connection.scalars(row.with_for_update()).one_or_none() is None:
-                return False
-            own = select(versions).where(versions.c.job_id == job_id)
-            served = [Served(row.name, row.version) for row in connection.execute(own)]
-            if any(one in self._newest(connection, one.name) for one in served):
-                return False
-            for one in served:
-                self.publisher.withdraw(one)
-            self.blobs.delete_artifacts(job_id)
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
-        return True
+    def _stays(self, connection: Connection, served: Sequence[Served]) -> bool:
+        """Whether any of them is among the newest of its name."""
+        return any(one.version in self._newest(connection, one.name) for one in served)
 
-    def _newest(self, connection: Connection, name: str) -> list[Served]:
+    def _newest(self, connection: Connection, name: str) -> Sequence[int]:
         """Versions of this name that stay."""
-        of_name = select(versions.c.version).where(versions.c.name == name)
-        newest = of_name.order_by(versions.c.version.desc()).limit(self.keep_versions or None)
-        return [Served(name, version) for version in connection.scalars(newest)]
+        there = (versions.c.name == name) & versions.c.job_id.is_not(None)
+        newest = select(versions.c.version).where(there).order_by(versions.c.version.desc())
+        return connection.scalars(newest.limit(self.keep_versions or None)).all()

@@ -3,7 +3,7 @@
 import re
 
 from tieshare_service.blobs import Blobs
-from tieshare_service.errors import NoSuchPoint, WrongState
+from tieshare_service.errors import NoSuchJob, NoSuchPoint, WrongState
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import Queue
 from tieshare_service.records import Artifact
@@ -25,7 +25,11 @@ def publish_point(
     artifact = _file_of(point, {found.name: found for found in queue.artifacts(job_id)})
     model = blobs.artifact(artifact)
     served = publisher.publish_other(job_id, job.name, model, point, job.tenant)
-    queue.published(job_id, served, point)
+    try:
+        queue.published(job_id, served, point)
+    except NoSuchJob:  # deleted meanwhile
+        publisher.withdraw(served)
+        raise
     return served
 
 

@@ -1,8 +1,9 @@
-"""What is cleared away, and what stays, on every database."""
+"""What is cleared or taken away, and what stays, on every database."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert
@@ -16,8 +17,10 @@ from tieshare_service.gate import Gate
 from tieshare_service.housekeeping import Housekeeping
 from tieshare_service.job_rows import NewJob
 from tieshare_service.partial import Partials
+from tieshare_service.points import publish_point
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import Queue
+from tieshare_service.removal import Remover
 from tieshare_service.shelf import FolderShelf
 
 DAY = 86_400.0
@@ -33,11 +36,15 @@ class House:
     blobs: Blobs = field(init=False)
     queue: Queue = field(init=False)
     publisher: Publisher = field(init=False)
+    remover: Remover = field(init=False)
+    shelf: FolderShelf = field(init=False)
 
     def __post_init__(self) -> None:
         self.blobs = Blobs(self.folder)
         self.queue = Queue(self.engine, self.now)
-        self.publisher = Publisher(self.engine, FolderShelf(self.folder / "models"))
+        self.shelf = FolderShelf(self.folder / "models")
+        self.publisher = Publisher(self.engine, self.shelf)
+        self.remover = Remover(self.engine, self.blobs, self.publisher)
 
     def now(self) -> float:
         return self.at
@@ -53,13 +60,13 @@ class House:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
 
-    def job(self, number: int, served: str | None = None) -> str:
+    def job(self, number: int, served: str | None = None, made: str = "report.json") -> str:
         """One that ended now, with one result, of the uploads with this number."""
         new = self.queue.submit(NewJob(f"mdl_{number}", f"dat_{number}", {}))
         job = self.queue.claim("w", 30.0)
         assert job is not None
         assert job.id == new.id
-        result = self.blobs.put_artifact(job.id, "report.json", b"{}")
+        result = self.blobs.put_artifact(job.id, made, b"{}")
         if served:
             self.publisher.publish(job.id, served, b"onnx", Point(1))
         self.queue.succeed(job.id, job.attempt, {}, [result])
@@ -76,7 +83,7 @@ class House:
             models,
             datasets,
             Partials(self.folder, {"models": models, "datasets": datasets}, 1, self.now),
-            self.publisher,
+            self.remover,
             Audit(self.engine, self.now),
             days,
             versions,
@@ -187,3 +194,44 @@ def test_what_was_cut_off_is_done_the_next_time(
     house.keep(days=1)
     with pytest.raises(NoSuchJob):
         house.queue.get(job)
+
+
+def test_what_was_taken_out_of_service_keeps_none_of_its_name(house: House) -> None:
+    house.upload(1)
+    first, second, third = (house.job(1, served="digits") for _ in range(3))
+    house.remover.remove(third)
+    assert house.served() == ["digits/1", "digits/2"]
+    house.at = 100 * DAY
+    house.keep(days=1, versions=1)
+    assert house.served() == ["digits/2"]
+    with pytest.raises(NoSuchJob):
+        house.queue.get(first)
+    assert house.queue.get(second).id == second
+
+
+def test_the_number_of_a_version_is_given_once(house: House) -> None:
+    house.upload(1)
+    for _ in range(2):
+        house.remover.remove(house.job(1, served="digits"))
+    house.job(1, served="digits")
+    assert house.served() == ["digits/3"]
+
+
+def test_a_job_that_is_published_while_it_is_deleted_leaves_no_version(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.upload(1)
+    name = "point-1.shared.onnx"
+    job = house.job(1, made=name)
+    put = house.publisher.publish_other
+
+    def put_too_late(*asked: Any) -> Served:
+        served = put(*asked)
+        house.remover.remove(job)
+        house.shelf.put(served.name, served.version, b"late")
+        return served
+
+    monkeypatch.setattr(house.publisher, "publish_other", put_too_late)
+    with pytest.raises(NoSuchJob):
+        publish_point(house.queue, house.blobs, house.publisher, job, Point(1))
+    assert house.served() == []

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -46,7 +46,7 @@ def plain(record: Any) -> Any:
     """A record, or records, as the API's own JSON."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return dataclasses.asdict(record)
-    if isinstance(record, Iterable):
+    if isinstance(record, list | tuple):
         return [plain(item) for item in record]
     return record
 

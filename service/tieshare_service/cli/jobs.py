@@ -130,6 +130,19 @@ def retry(job_id: str, url: str, as_json: bool) -> None:
 
 
 @jobs.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--withdraw", is_flag=True, help="Also take their versions out of service.")
+@talks
+def delete(ids: tuple[str, ...], withdraw: bool, url: str, as_json: bool) -> None:
+    """Delete ended jobs with their events and results."""
+    with connect(url) as client:
+        for each in ids:
+            client.jobs.delete(each, withdraw=withdraw)
+    if as_json:
+        print_json({"deleted": list(ids)})
+
+
+@jobs.command()
 @click.argument("job_id", metavar="ID")
 @click.option("--point", type=click.IntRange(min=1), required=True, help="Its number in the front.")
 @click.option(

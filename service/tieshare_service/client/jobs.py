@@ -99,6 +99,14 @@ class Jobs:
         """Queue it again; raises Conflict where it has not failed or been cancelled."""
         return self._transport.read(Call("POST", ("jobs", job_id, "retry")), Job.from_json)
 
+    def delete(self, job_id: str, *, withdraw: bool = False) -> None:
+        """Delete it with its events and results; with ``withdraw`` its served versions, too.
+
+        Raises NotFound, and Conflict where it has not ended, or is in service.
+        """
+        asked = {"withdraw": "true"} if withdraw else {}
+        self._transport.send(Call("DELETE", ("jobs", job_id), params=asked, replayable=True))
+
     def publish(self, job_id: str, point: int, file: ServedFile = "shared") -> Served:
         """Put another point of its front into service, as the next version of its name.
 

@@ -1,4 +1,4 @@
-"""Jobs: submit, list, look at or wait for, cancel, retry, put another result into service."""
+"""Jobs: submit, list, look at or wait for, cancel, retry, delete, serve another result."""
 
 from typing import Annotated
 
@@ -95,6 +95,16 @@ def cancel_job(job_id: PathJob, response: Response, parts: Parts) -> schemas.Job
 def retry_job(job_id: PathJob, response: Response, parts: Parts) -> schemas.Job:
     """Queue a failed or cancelled job again."""
     return _accepted(response, parts.queue.retry(job_id))
+
+
+@router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
+def delete_job(
+    job_id: PathJob,
+    parts: Parts,
+    withdraw: Annotated[bool, Query(description="also take its versions out of service")] = False,
+) -> None:
+    """Delete an ended job with its events and results; refused while a version of it is served."""
+    parts.remover.remove(job_id, None if withdraw else lambda _, served: bool(served))
 
 
 @router.post("/{id}/publish", responses=problems(400, 404, 409, 413, 415))

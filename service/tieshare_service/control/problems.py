@@ -12,7 +12,7 @@ from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
 from tieshare.errors import TieshareError
-from tieshare_service import access, blobs, catalog, errors, gate, partial, tenants
+from tieshare_service import access, blobs, catalog, errors, gate, partial, removal, tenants
 from tieshare_service.control import errors as requests
 from tieshare_service.control.recipes import TIE_TAGS
 
@@ -39,6 +39,7 @@ STATUSES: Mapping[type, int] = {
     gate.Unreadable: 422,
     gate.GateBroken: 503,
     catalog.InUse: 409,
+    removal.InService: 409,
     partial.PartialError: 409,
     partial.LengthMismatch: 400,
     access.NoKey: 401,

@@ -22,6 +22,7 @@ from tieshare_service.partial import Partials
 from tieshare_service.publish import Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import DatasetRecord, ModelRecord
+from tieshare_service.removal import Remover
 from tieshare_service.settings import Settings
 from tieshare_service.shelf import shelf_of
 from tieshare_service.tenants import Scope
@@ -45,6 +46,7 @@ class Services:
     partials: Partials
     queue: Queue
     publisher: Publisher
+    remover: Remover
     audit: Audit
     guard: Guard | None
     counters: Counters
@@ -58,8 +60,14 @@ class Services:
         """What this one sees of it."""
         models, datasets = self.models.of(scope), self.datasets.of(scope)
         partials = self.partials.of(scope, {"models": models, "datasets": datasets})
-        queue = self.queue.of(scope)
-        return replace(self, models=models, datasets=datasets, partials=partials, queue=queue)
+        return replace(
+            self,
+            models=models,
+            datasets=datasets,
+            partials=partials,
+            queue=self.queue.of(scope),
+            remover=self.remover.of(scope),
+        )
 
 
 @contextmanager
@@ -71,6 +79,7 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
     guarded = settings.needs_keys(settings.host)
     models = Catalog(MODELS, engine, blobs, gate, time.time)
     datasets = Catalog(DATASETS, engine, blobs, gate, time.time)
+    publisher = Publisher(engine, shelf_of(settings))
     services = Services(
         settings=settings,
         engine=engine,
@@ -84,7 +93,8 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
             time.time,
         ),
         queue=Queue(engine, time.time, max_attempts=settings.max_attempts),
-        publisher=Publisher(engine, shelf_of(settings)),
+        publisher=publisher,
+        remover=Remover(engine, blobs, publisher),
         audit=Audit(engine, time.time),
         guard=Guard(Keys(engine, time.time)) if guarded else None,
         counters=counters,
@@ -96,7 +106,7 @@ def started(settings: Settings, counters: Counters) -> Iterator[Services]:
         models,
         datasets,
         services.partials,
-        services.publisher,
+        services.remover,
         services.audit,
         settings.keep_days,
         settings.keep_versions,

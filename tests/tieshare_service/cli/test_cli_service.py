@@ -82,9 +82,11 @@ def test_a_model_is_uploaded_listed_shown_fetched_and_deleted(
     assert listed[0].split() == ["id", "name", "parameters", "bytes", "created"]
     assert listed[1].split()[:4] == [model["id"], "small", "51", str(len(model_bytes))]
     assert "x float32 [batch, 4]" in ask("models", "get", model["id"]).stdout
-    ask("models", "download", model["id"], "--out", tmp_path / "back.onnx")
+    back = ask("models", "download", model["id"], "--out", tmp_path / "back.onnx", "--json")
+    assert json.loads(back.stdout) == {"file": str(tmp_path / "back.onnx")}
     assert (tmp_path / "back.onnx").read_bytes() == model_bytes
-    ask("models", "delete", model["id"])
+    gone = ask("models", "delete", model["id"], "--json")
+    assert json.loads(gone.stdout) == {"deleted": [model["id"]]}
     assert json.loads(ask("models", "list", "--json").stdout) == []
 
 
@@ -178,7 +180,8 @@ def test_downloading_takes_the_chosen_files_all_or_those_that_are_named(
 
     def fetched(*words: str) -> list[str]:
         out = tmp_path / "-".join(("out", *words))
-        ask("jobs", "download", job_id, *words, "--out", out)
+        said = json.loads(ask("jobs", "download", job_id, *words, "--out", out, "--json").stdout)
+        assert sorted(said["files"]) == sorted(str(file) for file in out.iterdir())
         assert all(file.read_bytes() == file.name.encode() for file in out.iterdir())
         return sorted(file.name for file in out.iterdir())
 
@@ -232,6 +235,9 @@ def test_watching_a_cancelled_job_fails(ask: Any, uploaded: tuple[str, str]) -> 
     assert done.stderr.splitlines()[-1] == f"Error: job {job_id} is cancelled"
     assert json.loads(ask("jobs", "retry", job_id, "--json").stdout)["status"] == "queued"
     assert len(ask("jobs", "events", job_id).stdout.splitlines()) == 4
+    ask("jobs", "cancel", job_id)
+    assert json.loads(ask("jobs", "delete", job_id, "--json").stdout) == {"deleted": [job_id]}
+    ask("jobs", "get", job_id, code=2)
 
 
 def test_a_job_that_is_not_there_is_bad_input(ask: Any) -> None:

@@ -167,6 +167,21 @@ def test_a_cancelled_job_has_no_result(client: Client, uploaded: tuple[str, str]
         client.jobs.wait(job.id)
 
 
+def test_an_ended_job_can_be_deleted(
+    client: Client, services: Services, uploaded: tuple[str, str]
+) -> None:
+    job = client.jobs.submit(*uploaded)
+    with pytest.raises(Conflict):
+        client.jobs.delete(job.id)
+    work(services, "succeeded")
+    services.publisher.publish(job.id, "net", b"onnx", Point(1))
+    with pytest.raises(Conflict):
+        client.jobs.delete(job.id)
+    client.jobs.delete(job.id, withdraw=True)
+    with pytest.raises(NotFound):
+        client.jobs.get(job.id)
+
+
 def test_one_key_is_one_job(client: Client, uploaded: tuple[str, str]) -> None:
     first = client.jobs.submit(*uploaded, idempotency_key="k")
     again = client.jobs.submit(*uploaded, idempotency_key="k")

@@ -224,6 +224,15 @@ def test_a_queued_job_is_cancelled_at_once_and_may_be_retried(
     assert (refused.status_code, slug(refused)) == (409, "job-wrong-state")
 
 
+def test_a_job_is_deleted_once_it_has_ended(http: httpx.Client, shortest: dict[str, Any]) -> None:
+    place = http.post("/v1/jobs", json=shortest).headers["Location"]
+    refused = http.delete(place)
+    assert (refused.status_code, slug(refused)) == (409, "job-wrong-state")
+    http.post(f"{place}/cancel")
+    assert http.delete(place).status_code == 204
+    assert http.get(place).status_code == 404
+
+
 def test_a_running_job_is_asked_to_stop(
     http: httpx.Client, services: Services, shortest: dict[str, Any]
 ) -> None:

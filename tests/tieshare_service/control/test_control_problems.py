@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from tieshare import errors as library
-from tieshare_service import access, blobs, catalog, errors, gate, keys, partial, tenants
+from tieshare_service import access, blobs, catalog, errors, gate, keys, partial, removal, tenants
 from tieshare_service.control import errors as requests
 from tieshare_service.control import problems
 from tieshare_service.control.app import create_app
@@ -35,6 +35,7 @@ EXPECTED: dict[type[Exception], int] = {
     gate.DatasetUnreadable: 422,
     gate.GateBroken: 503,
     catalog.InUse: 409,
+    removal.InService: 409,
     partial.NoSuchUpload: 404,
     partial.OffsetMismatch: 409,
     partial.LengthMismatch: 400,
@@ -107,7 +108,7 @@ def test_a_problem_says_what_and_where() -> None:
         ("GET", "/v1/models/", 404, "path-not-found"),
         ("GET", "/v2/models", 404, "path-not-found"),
         ("PUT", "/v1/models", 405, "method-not-allowed"),
-        ("DELETE", "/v1/jobs/job_aaaaaaaaaaaaaaaaaaaa", 405, "method-not-allowed"),
+        ("PUT", "/v1/jobs/job_aaaaaaaaaaaaaaaaaaaa", 405, "method-not-allowed"),
     ],
 )
 def test_a_path_or_a_method_that_does_not_exist_is_a_problem_too(

@@ -135,3 +135,19 @@ def test_a_file_that_is_gone_is_not_found(http: httpx.Client, services: Services
     for artifact in services.queue.artifacts(job):
         services.blobs.store.delete(artifact_key(artifact))
     assert refusal(publish(http, job, 1)) == (404, "no-such-file", "point-1.shared.onnx")
+
+
+def test_a_job_in_service_is_deleted_when_it_may_be_withdrawn(
+    http: httpx.Client, services: Services, job: str
+) -> None:
+    place = f"/v1/jobs/{job}"
+    publish(http, job, 1)
+    assert refusal(http.delete(place)) == (409, "in-service", job)
+    assert "version 1, 2;" in http.delete(place).json()["detail"]
+    assert http.get(f"{place}/artifacts/{NAMES[0]}").status_code == 200
+    assert http.delete(place, params={"withdraw": True}).status_code == 204
+    for version in ("1", "2"):
+        assert not (services.settings.models_dir / "digits" / version).exists()
+    for what in ("", "/events", "/artifacts", f"/artifacts/{NAMES[0]}"):
+        assert http.get(place + what).status_code == 404
+    assert refusal(http.delete(place)) == (404, "job-not-found", job)

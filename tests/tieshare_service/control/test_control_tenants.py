@@ -124,6 +124,7 @@ def test_a_tenant_has_no_part_in_what_another_has(
             ("GET", f"{job}/artifacts/{FILE}"),
             ("POST", f"{job}/cancel"),
             ("POST", f"{job}/retry"),
+            ("DELETE", job),
             ("POST", f"{job}/publish", {"point": 1}),
             ("POST", "/v1/jobs", asked),
             ("GET", begun),
