@@ -35,7 +35,13 @@ class Liveness:
             connection.execute(delete(workers).where(workers.c.name == worker))
 
     def alive(self, within_s: float) -> list[str]:
-        """The workers that beat in the last ``within_s`` seconds, oldest first."""
-        query = select(workers.c.name).where(workers.c.beat_at > self._now() - within_s)
+        """The workers that beat in the last ``within_s`` seconds, oldest first.
+
+        One whose beat is as far ahead was there before the clock was set back.
+        """
+        now = self._now()
+        query = select(workers.c.name).where(
+            workers.c.beat_at > now - within_s, workers.c.beat_at < now + within_s
+        )
         with reading(self._engine) as connection:
             return list(connection.scalars(query.order_by(workers.c.started_at)))

@@ -6,7 +6,7 @@
 
 A worker holds a job until ``lease_until`` and puts that off with every beat. Once it has passed,
 the next claim hands the job on as ``attempt + 1``, and whatever the former attempt still writes
-raises LeaseLost.
+raises LeaseLost. A clock that jumps costs running jobs an attempt at most.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    not_,
     or_,
     select,
     update,
@@ -58,6 +59,7 @@ from tieshare_service.records import (
     from_row,
     jobs,
 )
+from tieshare_service.settings import LONGEST_LEASE_S
 from tieshare_service.tenants import EVERYTHING, Scope
 
 
@@ -158,7 +160,8 @@ class Queue:
         with self._engine.begin() as connection:
             now = self._now()
             job = find(connection, job_id, self._scope, lock=True)
-            lost = job.lease_until is not None and job.lease_until <= now
+            until = job.lease_until
+            lost = until is not None and not now < until <= now + LONGEST_LEASE_S
             if job.status == "queued" or lost:
                 return end(connection, now, job_id, "cancelled", cancel_requested=True)
             if job.status == "running":
@@ -196,7 +199,7 @@ class Queue:
         """How many jobs wait for a worker, and the workers that hold one."""
         now = self._now()
         waits = or_(jobs.c.status == "queued", _lost("running", now))
-        holds = jobs.c.status.in_(HELD) & (jobs.c.lease_until > now)
+        holds = jobs.c.status.in_(HELD) & _holds(now)
         with reading(self._engine) as connection:
             waiting = connection.scalars(select(func.count()).where(waits)).one()
             holders = connection.scalars(select(jobs.c.worker).where(holds))
@@ -304,4 +307,9 @@ class Queue:
 
 
 def _lost(status: Status, now: float) -> ColumnElement[bool]:
-    return and_(jobs.c.status == status, jobs.c.lease_until <= now)
+    return and_(jobs.c.status == status, not_(_holds(now)))
+
+
+def _holds(now: float) -> ColumnElement[bool]:
+    """Whether the lease does. One from a future that the clock has left again is none."""
+    return and_(jobs.c.lease_until > now, jobs.c.lease_until <= now + LONGEST_LEASE_S)

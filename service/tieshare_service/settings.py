@@ -22,6 +22,10 @@ _NOT_NEGATIVE = (
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
+LONGEST_LEASE_S = 600.0
+"""A lease that goes on for longer was given before the clock was set back."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every limit and address of the service, and where it keeps its state.
@@ -115,8 +119,9 @@ class Settings:
         for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise SettingsError("must be at least 0", where=name)
-        if not self.lease_s >= 2 * self.heartbeat_s:
-            raise SettingsError("must be at least twice heartbeat_s", where="lease_s")
+        if not 2 * self.heartbeat_s <= self.lease_s <= LONGEST_LEASE_S:
+            message = f"must be at least twice heartbeat_s, at most {LONGEST_LEASE_S:.0f}"
+            raise SettingsError(message, where="lease_s")
         if bool(self.tls_certificate) != bool(self.tls_key):
             missing = "tls_key" if self.tls_certificate else "tls_certificate"
             raise SettingsError("a certificate and its key are given together", where=missing)

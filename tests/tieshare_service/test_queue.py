@@ -153,6 +153,34 @@ def test_a_lease_holds_until_its_last_moment_and_a_beat_puts_it_off(
     assert again.started_at == job.started_at
 
 
+@pytest.mark.parametrize("jump", [1e6, -1e6])
+def test_a_clock_that_jumps_leaves_a_dead_workers_job_to_the_next(
+    queue: Queue, clock: Clock, jump: float
+) -> None:
+    queue.submit(NEW)
+    job = claimed(queue)
+    clock.at += jump
+    assert queue.demand() == (1, set())
+    assert claimed(queue, "other").attempt == 2
+    assert queue.demand() == (0, {"other"})
+    with pytest.raises(LeaseLost):
+        queue.beat(job.id, 1, LEASE)
+
+
+@pytest.mark.parametrize("jump", [1e6, -1e6])
+def test_a_worker_that_lives_keeps_its_job_over_a_jump_of_the_clock(
+    queue: Queue, clock: Clock, jump: float
+) -> None:
+    queue.submit(NEW)
+    job = claimed(queue)
+    clock.at += jump
+    queue.beat(job.id, 1, LEASE)
+    assert queue.claim("other", LEASE) is None
+    assert queue.cancel(job.id).status == "cancelling"
+    clock.at -= jump
+    assert queue.cancel(job.id).status == "cancelled"
+
+
 def test_every_write_of_a_former_attempt_is_refused(queue: Queue, clock: Clock) -> None:
     queue.submit(NEW)
     job = claimed(queue)
@@ -381,4 +409,8 @@ def test_a_worker_is_alive_while_it_beats(engine: Engine, clock: Clock) -> None:
     liveness.beat("a")
     assert liveness.alive(within_s=15) == ["a", "b"]
     liveness.leave("a")
+    assert liveness.alive(within_s=15) == ["b"]
+    clock.at -= 1e6
+    assert liveness.alive(within_s=15) == []
+    liveness.beat("b")
     assert liveness.alive(within_s=15) == ["b"]

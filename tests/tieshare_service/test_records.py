@@ -192,6 +192,7 @@ def test_a_switch_is_set_by_a_number_or_a_word(text: str, on: bool) -> None:
         ({"TIESHARE_PORT": "65536"}, "port"),
         ({"TIESHARE_POLL_S": "0"}, "poll_s"),
         ({"TIESHARE_LEASE_S": "9.9"}, "lease_s"),
+        ({"TIESHARE_LEASE_S": "601"}, "lease_s"),
         ({"TIESHARE_TRACING": "maybe"}, "TIESHARE_TRACING"),
         ({"TIESHARE_RUNNER": "tieshare.compress"}, "runner"),
     ],

@@ -346,7 +346,7 @@ def test_a_worker_that_lost_its_lease_stops_training_and_changes_nothing(house: 
     with house.worker():
         house.until(job_id, lambda job: job.stage == "path")
         orphan = int((house.work(job_id) / "checkpoints" / "orphan").read_text())
-        taken = later.claim("other", 1000)
+        taken = later.claim("other", 100)
         give_up_at = time.monotonic() + PATIENCE_S
         while not gone(orphan) and time.monotonic() < give_up_at:
             time.sleep(0.02)
