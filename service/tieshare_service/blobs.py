@@ -10,8 +10,10 @@ synced, and put. ``tmp`` holds nothing that anyone was promised.
     └── NoSuchBlob         no such file
 """
 
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -33,6 +35,7 @@ Kind = Literal["models", "datasets"]
 _SUFFIX: Mapping[Kind, str] = {"models": ".onnx", "datasets": ".npz"}
 _UPLOAD, _ARTIFACT = "upload-", "artifact-"  # how names in tmp begin
 _OLD_S = 3600.0
+LEAST_FREE_BYTES = 16 << 20
 WRITE_BYTES = 1 << 20  # a hop to a thread costs as much as writing some 50 KB
 
 
@@ -96,8 +99,11 @@ class Blobs:
             path.unlink(missing_ok=True)
 
     def try_writing(self) -> None:
-        """Raise OSError where no file can be written."""
-        self._new_file(_UPLOAD).unlink()
+        """Raise OSError where no file can be written, or next to none."""
+        path = self._new_file(_UPLOAD)
+        path.unlink()
+        if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.store.check()
 
     @asynccontextmanager

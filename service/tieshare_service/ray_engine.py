@@ -77,13 +77,16 @@ class RayEngine:
 
     def run(self) -> None:
         """Work until stopped; a failing database is waited out."""
+        said = ""
         try:
             while not self._stopping:
                 try:
                     self._round()
                     time.sleep(self._settings.poll_s)
-                except (SQLAlchemyError, OSError):
-                    _log.exception("goes on after an error")
+                except (SQLAlchemyError, OSError) as error:
+                    if said != str(error):
+                        _log.exception("goes on after an error")
+                    said = str(error)
                     time.sleep(PAUSE_AFTER_ERROR_S)
         finally:
             self._recall()

@@ -73,13 +73,16 @@ class Worker:
 
     def main_loop(self) -> None:
         """One job after another; a failing disk or database is waited out."""
+        said = ""
         while not self._stopping:
             try:
                 if not self._work_once():
                     time.sleep(self._settings.poll_s)
-            except (SQLAlchemyError, OSError):
+            except (SQLAlchemyError, OSError) as error:
                 # A job in hand comes back, by its lease, to this worker or to another.
-                _log.exception("worker %s goes on after an error", self.name)
+                if said != str(error):  # or a full disk would be full of this
+                    _log.exception("worker %s goes on after an error", self.name)
+                said = str(error)
                 time.sleep(PAUSE_AFTER_ERROR_S)
 
     def shutdown(self) -> None:

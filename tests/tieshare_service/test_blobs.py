@@ -1,13 +1,22 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tieshare_service.blobs import Blobs, Received, TooLarge, artifact_key, upload_key
+from tieshare_service.blobs import (
+    LEAST_FREE_BYTES,
+    Blobs,
+    Received,
+    TooLarge,
+    artifact_key,
+    upload_key,
+)
 
 
 async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -114,6 +123,16 @@ def test_an_artifact_of_an_attempt_that_lost_does_not_replace_the_winners(tmp_pa
 def test_a_folder_that_is_not_writable_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "tmp").write_text("not a folder")
     with pytest.raises(OSError, match="tmp"):
+        Blobs(tmp_path).try_writing()
+
+
+def test_a_folder_with_next_to_no_room_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total, used, _ = shutil.disk_usage(tmp_path)
+    left = SimpleNamespace(total=total, used=used, free=LEAST_FREE_BYTES - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: left)
+    with pytest.raises(OSError, match="No space left"):
         Blobs(tmp_path).try_writing()
 
 

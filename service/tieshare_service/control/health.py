@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tieshare_service.control import schemas
 from tieshare_service.control.answers import problems
 from tieshare_service.control.errors import NotReady
+from tieshare_service.control.problems import is_full
 from tieshare_service.control.services import Parts, Services
 from tieshare_service.database import reading
 
@@ -31,7 +32,8 @@ def get_readiness(parts: Parts) -> schemas.Readiness:
         try:
             check(parts)
         except (OSError, SQLAlchemyError) as error:
-            raise NotReady(f"the {name} does not work", where=name) from error
+            why = "is full" if is_full(error) else "does not work"
+            raise NotReady(f"the {name} {why}", where=name) from error
     return schemas.Readiness(status="ok", workers=len(parts.workers()))
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,7 @@ STATUSES: Mapping[type, int] = {
 }
 _LONGEST_TEXT = 2000
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = "53100"  # of PostgreSQL
 _SOON = {"Retry-After": "1"}
 
 # What fails where the service leans on others, for a while.
@@ -133,12 +135,21 @@ def refusal(error: Exception) -> Response:
     )
 
 
+def is_full(error: Exception) -> bool:
+    """Whether a disk is, that of the files or that of the database."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    cause = getattr(error, "orig", None)
+    of_sqlite = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return of_sqlite or getattr(cause, "sqlstate", None) == _DISK_FULL
+
+
 def _outage(error: Exception) -> Response:
     _log.error("refused for an outage", exc_info=error)
     if isinstance(error, FileNotFoundError):
         return _failed()
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return problem("storage-full", 507, "there is no room for more files")
+    if is_full(error):
+        return problem("storage-full", 507, "there is no room for more")
     if isinstance(error, OSError):
         return problem("storage-unavailable", 503, "files can't be used now", headers=_SOON)
     return problem("database-unavailable", 503, "the database does not answer now", headers=_SOON)

@@ -55,6 +55,12 @@ EXPECTED: dict[type[Exception], int] = {
 }
 
 
+class DiskFull(Exception):
+    """As psycopg has it."""
+
+    sqlstate = "53100"
+
+
 IDS = {"model": "mdl_" + 20 * "a", "dataset": "dat_" + 20 * "a"}
 
 # Errors of other processes, which this API never raises.
@@ -187,6 +193,7 @@ def test_a_fault_of_our_own_says_nothing_about_the_inside(settings: Settings) ->
         (OperationalError("SELECT 1", None, OSError("/secret")), 503, "database-unavailable"),
         (InterfaceError("SELECT 1", None, OSError("/secret")), 503, "database-unavailable"),
         (OSError(errno.ENOSPC, "full", "/secret"), 507, "storage-full"),
+        (OperationalError("INSERT", None, DiskFull("/secret")), 507, "storage-full"),
         (OSError(errno.EDQUOT, "quota", "/secret"), 507, "storage-full"),
         (OSError(errno.EIO, "broken", "/secret"), 503, "storage-unavailable"),
         (OSError(errno.EROFS, "read-only", "/secret"), 503, "storage-unavailable"),
