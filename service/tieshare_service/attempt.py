@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tieshare_service.blobs import Blobs, upload_key
 from tieshare_service.child import Spec
-from tieshare_service.errors import LeaseLost
+from tieshare_service.errors import LeaseLost, NoSuchJob
 from tieshare_service.publish import Point, Publisher
 from tieshare_service.queue import Queue
 from tieshare_service.records import HELD, Job, Json
@@ -76,7 +76,7 @@ class Attempt:
                 after = self._finish()
             else:
                 after = self._queue.fail(job.id, job.attempt, ending)
-        except LeaseLost:
+        except (LeaseLost, NoSuchJob):  # another attempt has it, or has ended it: it may be deleted
             _log.warning("%s attempt %d lost its lease", job.id, job.attempt)
             return
         _log.info("%s attempt %d is %s", job.id, job.attempt, after.status)

@@ -23,8 +23,9 @@ from tieshare_service.points import publish_point
 from tieshare_service.publish import Point, Publisher, Served
 from tieshare_service.queue import Queue
 from tieshare_service.records import Job, datasets, models, versions
+from tieshare_service.removal import Remover
 from tieshare_service.settings import Settings
-from tieshare_service.shelf import FolderShelf
+from tieshare_service.shelf import FolderShelf, shelf_of
 from tieshare_service.worker import Worker
 
 RUNNER = """
@@ -353,6 +354,19 @@ def test_a_worker_that_lost_its_lease_stops_training_and_changes_nothing(house: 
     assert gone(orphan)
     assert house.queue.get(job_id) == taken
     assert (house.work(job_id) / "checkpoints" / "epoch").exists()
+
+
+def test_a_job_that_another_worker_ended_and_its_owner_deleted_ends_no_worker(house: House) -> None:
+    job_id = house.submit(epochs=1000, seconds=0.05)
+    later = Queue(house.engine, lambda: time.time() + 1000)
+    remover = Remover(house.engine, house.blobs, Publisher(house.engine, shelf_of(house.settings)))
+    with house.worker():
+        house.until(job_id, lambda job: job.stage == "path")
+        taken = later.claim("other", 100)
+        assert taken is not None
+        later.fail(job_id, taken.attempt, {"type": "x", "message": "x"})
+        remover.remove(job_id)
+        assert house.ended(house.submit(epochs=1)).status == "succeeded"
 
 
 def test_progress_is_told_at_most_twice_a_second_and_to_its_end(house: House) -> None:
