@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= compress,tracing,postgresql,objects,ray,dev
+EXTRAS ?= compress,tracing,postgresql,objects,ray,dev$(if $(CI),$(comma)fuzz)
 # Where torch comes from, if not from the default index. Without a GPU:
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu ...
 TORCH_INDEX ?=

@@ -107,7 +107,10 @@ async def _requests(data: bytes, folder: Path) -> None:
             assert hashlib.sha256(content).hexdigest() == received.sha256
             taken.append(content)
             received.path.unlink()
-            return SimpleNamespace(id="mdl_1")
+            return self.taken("")
+
+        def taken(self, _: str) -> object:
+            return SimpleNamespace(id="mdl_1", bytes=len(taken[0])) if taken else None
 
     catalogs: Mapping[Any, Any] = {"models": Catalog()}
     partials = Partials(folder, catalogs, _LIMIT, lambda: 0.0)
