@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing of what reads bytes from strangers.
 
-    python -m tests.fuzz TARGET [-runs=1000000] [CORPUS ...]     libFuzzer's flags, by atheris
+    python -m tests.fuzz TARGET [-runs=1000000] [FOLDER ...]     libFuzzer's flags, by atheris
+    python -m tests.fuzz keep TARGET FOLDER      what a run left there, for the next to begin with
 
     model     the gate's reader of ONNX files
     dataset   its reader of npz archives
@@ -8,6 +9,7 @@
     json      inference requests that are JSON alone; the fast reader must agree with the plain one
     upload    uploads in several requests: no byte is lost, none is in it twice
 
+The inputs that reached something new are kept in corpus/TARGET.zip, and every run begins with them.
 Anything that a reader raises and does not promise ends the run with the input that did it. What
 was found stands in the tests of the reader.
 """
@@ -17,6 +19,7 @@ import hashlib
 import json
 import sys
 import tempfile
+import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +43,8 @@ with atheris.instrument_imports(include=["tieshare", "tieshare_service"]):
 from tests import hostile
 
 Target = Callable[[bytes], None]
+
+CORPUS = Path(__file__).parent / "corpus"
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a file in memory
 _LIMIT = 64  # bytes of an upload
@@ -173,11 +178,27 @@ def seeds(name: str) -> list[bytes]:
     return [bytes([0, 10, 0, 10, 5, 2, 15, 3, 1])]
 
 
+def kept(name: str) -> list[bytes]:
+    """What runs before this one have found."""
+    with zipfile.ZipFile(CORPUS / f"{name}.zip") as archive:
+        return [archive.read(member) for member in archive.namelist()]
+
+
+def keep(name: str, folder: Path) -> None:
+    """These files instead; the same files make the same archive."""
+    with zipfile.ZipFile(CORPUS / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
 def main() -> None:
     """Fuzz one target."""
     name, *flags = sys.argv[1:]
+    if name == "keep":
+        keep(flags[0], Path(flags[1]))
+        return
     with tempfile.TemporaryDirectory() as folder:
-        for number, seed in enumerate(seeds(name)):
+        for number, seed in enumerate([*seeds(name), *kept(name)]):
             (Path(folder) / str(number)).write_bytes(seed)
         atheris.Setup([name, *flags, folder], TARGETS[name])
         atheris.Fuzz()

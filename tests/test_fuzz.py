@@ -15,4 +15,4 @@ def test_a_few_runs_of_the_fuzzer_find_nothing(target: str, tmp_path: Path) -> N
     command = [sys.executable, "-m", "tests.fuzz", target, "-runs=300"]
     command.append(f"-artifact_prefix={tmp_path}/")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "Done 300 runs" in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
