@@ -343,11 +343,11 @@ def test_a_result_that_is_there_is_not_trained_again(house: House) -> None:
 
 def test_a_worker_that_lost_its_lease_stops_training_and_changes_nothing(house: House) -> None:
     job_id = house.submit(epochs=1000, seconds=0.05, orphan=True)
-    later = Queue(house.engine, lambda: time.time() + 1000)
+    later = Queue(house.engine, lambda: time.time() + 500)
     with house.worker():
         house.until(job_id, lambda job: job.stage == "path")
         orphan = int((house.work(job_id) / "checkpoints" / "orphan").read_text())
-        taken = later.claim("other", 100)
+        taken = later.claim("other", 60)
         give_up_at = time.monotonic() + PATIENCE_S
         while not gone(orphan) and time.monotonic() < give_up_at:
             time.sleep(0.02)
