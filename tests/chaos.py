@@ -18,7 +18,6 @@ job whose training process was killed fails, as it says, and is retried.
 
 import argparse
 import hashlib
-import io
 import json
 import os
 import random
@@ -35,7 +34,6 @@ from typing import TypeVar
 from unittest.mock import patch
 
 import httpx
-import numpy as np
 import psutil
 from tests import hostile
 from tests.chaos_servers import Killable, servers
@@ -117,7 +115,7 @@ def _run(service: Serving, number: int, kill: Callable[[Serving], str], at: floa
         name = f"net-{number}"
         model = hostile.digits()
         model.doc_string = name
-        content, data = model.SerializeToString(), _data(number)
+        content, data = model.SerializeToString(), hostile.samples(number, 60)
         with Client(service.api, retry=PATIENT) as client:
             sent = client.models.create(content, name), client.datasets.create(data, name)
             new = partial(client.jobs.submit, *(one.id for one in sent), name=name)
@@ -155,13 +153,6 @@ def _training() -> psutil.Process:
 def _restart(server: Killable, _: Serving) -> str:
     server.kill()
     return server.name
-
-
-def _data(number: int) -> bytes:
-    file = io.BytesIO()
-    x = np.random.default_rng(number).normal(size=(60, 4)).astype(np.float32)
-    np.savez(file, x=x, y=np.arange(60) % 3)
-    return file.getvalue()
 
 
 def _ended(client: Client, job_id: str) -> Job:

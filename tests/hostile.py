@@ -58,6 +58,14 @@ def digits() -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
+def samples(seed: int, count: int) -> bytes:
+    """Of three classes, for it."""
+    file = io.BytesIO()
+    x = np.random.default_rng(seed).normal(size=(count, 4)).astype(np.float32)
+    np.savez(file, x=x, y=np.arange(count) % 3)
+    return file.getvalue()
+
+
 def elsewhere(tensor: TensorProto, location: str) -> TensorProto:
     """The tensor with its values in another file."""
     for field in ("raw_data", "float_data", "int64_data"):

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import psutil
 
+QUICK = {"path_epochs": 2, "retrain_epochs": 1, "batch_size": 16}
+"""A recipe that trains for seconds."""
+
 
 @dataclass(frozen=True)
 class Serving:

@@ -12,7 +12,6 @@ what is promised: 404 where there is no such model yet, 503 with Retry-After whe
 """
 
 import argparse
-import io
 import os
 import random
 import statistics
@@ -27,17 +26,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 import httpx
-import numpy as np
 import psutil
 from tests import hostile
-from tests.serving import Serving, serving
+from tests.serving import QUICK, Serving, serving
 
 from tieshare_service.client import Client, JobCancelled, Problem, stored
 
 ROLES = ("api", "worker", "inference")
 NAMES = tuple(f"net-{number}" for number in range(4))
 LARGE = 1024  # bytes: data sets are sent in several requests, models in one
-RECIPE = {"path_epochs": 2, "retrain_epochs": 1, "batch_size": 16}
 USERS = 2
 EVERY_S = 2.0
 GROWTH, SPARE_MIB = 1.1, 16.0  # of memory; one worse than this is a leak
@@ -76,8 +73,8 @@ class Soak:
                 model = hostile.digits()
                 model.doc_string = f"{draw.random()}"
                 sent = client.models.create(model.SerializeToString(), name)
-                data = client.datasets.create(_data(draw), name)
-                job = client.jobs.submit(sent.id, data.id, name=name, recipe=RECIPE)
+                data = client.datasets.create(hostile.samples(draw.getrandbits(32), 120), name)
+                job = client.jobs.submit(sent.id, data.id, name=name, recipe=QUICK)
                 if draw.random() < 0.25:
                     time.sleep(draw.uniform(0, 6))
                     self._try("cancel", partial(client.jobs.cancel, job.id), 409)
@@ -184,13 +181,6 @@ def _flat(role: str, seen: list[Held]) -> bool:
 
 def _values(held: Held) -> tuple[float, int, int]:
     return held.mib, held.files, held.threads
-
-
-def _data(draw: random.Random) -> bytes:
-    file = io.BytesIO()
-    x = np.random.default_rng(draw.getrandbits(32)).normal(size=(120, 4)).astype(np.float32)
-    np.savez(file, x=x, y=np.arange(120) % 3)
-    return file.getvalue()
 
 
 if __name__ == "__main__":

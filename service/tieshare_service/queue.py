@@ -160,9 +160,8 @@ class Queue:
         with self._engine.begin() as connection:
             now = self._now()
             job = find(connection, job_id, self._scope, lock=True)
-            until = job.lease_until
-            lost = until is not None and not now < until <= now + LONGEST_LEASE_S
-            if job.status == "queued" or lost:
+            holds = connection.scalars(select(_holds(now)).where(jobs.c.id == job_id)).one()
+            if job.status == "queued" or (job.status in HELD and not holds):
                 return end(connection, now, job_id, "cancelled", cancel_requested=True)
             if job.status == "running":
                 return move(connection, now, job_id, "cancelling", cancel_requested=True)

@@ -17,13 +17,11 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from tieshare_service.database import open_database
 from tieshare_service.errors import SettingsError
 from tieshare_service.queue import Queue
 from tieshare_service.settings import Settings
-from tieshare_service.worker import PAUSE_AFTER_ERROR_S, Worker
+from tieshare_service.worker import Patience, Worker
 
 MOST_WAITING = 100  # workers that Ray has no room for yet
 RUNNER = "tieshare_service.ray_crew:compress"  # of jobs, if the settings name no other
@@ -77,17 +75,12 @@ class RayEngine:
 
     def run(self) -> None:
         """Work until stopped; a failing database is waited out."""
-        said = ""
+        patience = Patience("the engine")
         try:
             while not self._stopping:
-                try:
+                with patience:
                     self._round()
                     time.sleep(self._settings.poll_s)
-                except (SQLAlchemyError, OSError) as error:
-                    if said != str(error):
-                        _log.exception("goes on after an error")
-                    said = str(error)
-                    time.sleep(PAUSE_AFTER_ERROR_S)
         finally:
             self._recall()
             self._ray.shutdown()

@@ -42,7 +42,7 @@ class Remover:
         return replace(self, scope=scope)
 
     def remove(
-        self, job_id: str, stays: Callable[[Connection, Sequence[Served]], bool] | None = None
+        self, job_id: str, stays: Callable[[Connection, Sequence[Served]], bool] = lambda *_: False
     ) -> None:
         """Unless it ``stays`` for the versions of it that are in service.
 
@@ -56,7 +56,7 @@ class Remover:
             mine = versions.c.job_id == job_id
             rows = connection.execute(select(versions).where(mine).order_by(versions.c.version))
             served = [Served(row.name, row.version) for row in rows]
-            if served and stays is not None and stays(connection, served):
+            if served and stays(connection, served):
                 raise InService(job_id, served)
             for one in served:
                 self.publisher.withdraw(one)

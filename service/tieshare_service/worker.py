@@ -23,8 +23,33 @@ from tieshare_service.records import ENDED
 from tieshare_service.settings import Settings
 from tieshare_service.shelf import shelf_of
 
-PAUSE_AFTER_ERROR_S = 1.0
+_PAUSE_AFTER_ERROR_S = 1.0
 _log = logging.getLogger("tieshare.worker")
+
+
+class Patience:
+    """``with`` it, a failing disk or database is waited out; told once, until it works again.
+
+    Or the log of a full disk would fill it.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._told: type[BaseException] | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        """Swallow what may pass."""
+        if kind is None or not issubclass(kind, SQLAlchemyError | OSError):
+            self._told = None
+            return False
+        if kind is not self._told:
+            _log.error("%s goes on after an error", self._who, exc_info=True)
+        self._told = kind
+        time.sleep(_PAUSE_AFTER_ERROR_S)
+        return True
 
 
 class Worker:
@@ -72,18 +97,12 @@ class Worker:
         _log.info("worker %s starts", self.name)
 
     def main_loop(self) -> None:
-        """One job after another; a failing disk or database is waited out."""
-        said = ""
+        """One job after another. After an error the job in hand comes back, by its lease."""
+        patience = Patience(f"worker {self.name}")
         while not self._stopping:
-            try:
+            with patience:
                 if not self._work_once():
                     time.sleep(self._settings.poll_s)
-            except (SQLAlchemyError, OSError) as error:
-                # A job in hand comes back, by its lease, to this worker or to another.
-                if said != str(error):  # or a full disk would be full of this
-                    _log.exception("worker %s goes on after an error", self.name)
-                said = str(error)
-                time.sleep(PAUSE_AFTER_ERROR_S)
 
     def shutdown(self) -> None:
         """Tell that this worker is gone."""

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from tests import hostile
-from tests.serving import serving
+from tests.serving import QUICK, serving
 from tests.waiting import until
 
 from tieshare_service.client import Client, ServiceError
@@ -17,7 +16,6 @@ from tieshare_service.client import Client, ServiceError
 pytestmark = pytest.mark.slow
 
 LEFT_BYTES = 100_000
-RECIPE = {"path_epochs": 2, "retrain_epochs": 1, "batch_size": 16}
 
 
 @pytest.fixture
@@ -32,15 +30,13 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_job_outlasts_a_full_disk(disk: Path, tmp_path: Path) -> None:
-    data, ballast = tmp_path / "data.npz", disk / "ballast"
-    x = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
-    np.savez(data, x=x, y=np.arange(120) % 3)
-    model = hostile.digits().SerializeToString()
+def test_a_job_outlasts_a_full_disk(disk: Path) -> None:
+    ballast = disk / "ballast"
+    model, data = hostile.digits().SerializeToString(), hostile.samples(seed=0, count=120)
     with serving(disk / "data", "--threads", 1) as service, Client(service.api) as client:
         ready = f"{service.api}/readyz"
         ids = client.models.create(model, "net").id, client.datasets.create(data, "net").id
-        job = client.jobs.submit(*ids, recipe=RECIPE)
+        job = client.jobs.submit(*ids, recipe=QUICK)
         _fill(disk, ballast)
         answer = httpx.get(ready)
         assert (answer.status_code, answer.json()["detail"]) == (503, "the data folder is full")

@@ -104,7 +104,7 @@ def delete_job(
     withdraw: Annotated[bool, Query(description="also take its versions out of service")] = False,
 ) -> None:
     """Delete an ended job with its events and results; refused while a version of it is served."""
-    parts.remover.remove(job_id, None if withdraw else lambda _, served: bool(served))
+    parts.remover.remove(job_id, lambda *_: not withdraw)
 
 
 @router.post("/{id}/publish", responses=problems(400, 404, 409, 413, 415))
